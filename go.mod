@@ -1,0 +1,3 @@
+module github.com/recoveryd/recoveryd
+
+go 1.26.0
