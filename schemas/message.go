@@ -1,0 +1,88 @@
+package schemas
+
+import (
+	"strings"
+	"time"
+)
+
+// Header holds the headers of a message. Names keep the case they were sent with;
+// it converts to and from nats.Header without copying.
+type Header map[string][]string
+
+// Get returns the first value of the header with exactly this name, or "".
+func (h Header) Get(name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Set replaces all values of the header.
+func (h Header) Set(name, value string) { h[name] = []string{value} }
+
+// Clone copies the map, not the values, which are never changed in place.
+func (h Header) Clone() Header {
+	c := make(Header, len(h)+16)
+	for k, v := range h {
+		c[k] = v
+	}
+	return c
+}
+
+// Size is the number of bytes the headers take on the wire, without the version line.
+func (h Header) Size() int {
+	n := 0
+	for k, vs := range h {
+		for _, v := range vs {
+			n += len(k) + len(v) + 4
+		}
+	}
+	return n
+}
+
+// Message is what is published: a subject, headers and a body that nobody changes.
+type Message struct {
+	Subject string
+	Header  Header
+	Body    []byte
+}
+
+// Stored is a message as a stream keeps it.
+type Stored struct {
+	Message
+	Sequence uint64
+	Time     time.Time
+}
+
+// Ack is the server's word that a message is stored.
+type Ack struct {
+	Stream    string
+	Sequence  uint64
+	Duplicate bool // the stream already held a message with this id
+}
+
+// Report is a message read from an intake stream. Settle acknowledges it and must be
+// called only after everything that follows from the report is stored.
+type Report struct {
+	Stored
+	Redelivered bool
+	Settle      func()
+}
+
+// travels says whether a header of the original message may be copied to another one:
+// every Nats-* header changes what the server does with the message that carries it
+// (Nats-Rollup purges, Nats-Msg-Id makes it vanish as a duplicate), and the others are
+// how the server and the key-value layer mark their own messages.
+func travels(name string) bool {
+	switch {
+	case hasPrefixFold(name, "nats-"):
+		return false
+	case strings.EqualFold(name, "kv-operation"), strings.EqualFold(name, "status"), strings.EqualFold(name, "description"):
+		return false
+	}
+	return true
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}

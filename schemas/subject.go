@@ -1,0 +1,321 @@
+package schemas
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// MaxSubject is the longest subject, in bytes, that recoveryd serves. Subjects derived
+// from longer ones would exceed the control line and close the connection.
+const MaxSubject = 512
+
+// DefaultPrefix is the first token of all subjects of recoveryd.
+const DefaultPrefix = "recovery"
+
+// Subjects builds and reads the subjects below one prefix. The zero value is not usable;
+// the prefix is one or more literal tokens.
+type Subjects struct{ Prefix string }
+
+// Failed is where work that failed on subject is reported.
+func (s Subjects) Failed(subject string) string { return s.Prefix + ".failed." + subject }
+
+// Succeeded is where success of redelivered work is reported.
+func (s Subjects) Succeeded(subject string) string { return s.Prefix + ".succeeded." + subject }
+
+// Intake is how the stream of failures stores a report in a shard.
+func (s Subjects) Intake(shard int, subject string) string {
+	return s.Prefix + ".intake." + strconv.Itoa(shard) + "." + subject
+}
+
+// Outcome is where an outcome is published.
+func (s Subjects) Outcome(kind, subject string) string {
+	return s.Prefix + ".outcomes." + kind + "." + SafeSubject(subject)
+}
+
+// Breaker is where a change of a breaker is published.
+func (s Subjects) Breaker(state, key string) string {
+	return s.Prefix + ".breakers." + state + "." + EscapeKey(key)
+}
+
+// Dead is where a dead letter is stored.
+func (s Subjects) Dead(cause, subject string) string {
+	return s.Prefix + ".dead." + cause + "." + subject
+}
+
+// DeadRefused is where a letter is stored whose own subject cannot be used.
+func (s Subjects) DeadRefused(cause, subject string) string {
+	return s.Prefix + ".dead." + cause + "." + refused(subject)
+}
+
+// Due is the ledger's slot of a shard that starts at a unix second.
+func (s Subjects) Due(shard int, second int64) string {
+	return s.ledger(shard) + "due." + strconv.FormatInt(second, 10)
+}
+
+// Held is the ledger's lane for the messages that a breaker holds back.
+func (s Subjects) Held(shard int, key string) string {
+	return s.ledger(shard) + "held." + KeyHash(key)
+}
+
+// Signal is the ledger's lane for what other shards hand over to this one.
+func (s Subjects) Signal(shard int) string { return s.ledger(shard) + "signal" }
+
+// DeadLane is the ledger's lane for dead letters that cannot be stored yet.
+func (s Subjects) DeadLane(shard int) string { return s.ledger(shard) + "dead" }
+
+// Ledger matches everything in the ledger of a shard.
+func (s Subjects) Ledger(shard int) string { return s.ledger(shard) + ">" }
+
+func (s Subjects) ledger(shard int) string {
+	return s.Prefix + ".ledger." + strconv.Itoa(shard) + "."
+}
+
+// ParseIntake reads the shard and the subject out of a stored failure's subject.
+func (s Subjects) ParseIntake(subject string) (shard int, original string, err error) {
+	rest, ok := strings.CutPrefix(subject, s.Prefix+".intake.")
+	if !ok {
+		return 0, "", fmt.Errorf("subject %q is not below %s.intake", subject, s.Prefix)
+	}
+	number, original, ok := strings.Cut(rest, ".")
+	shard, err = strconv.Atoi(number)
+	if !ok || err != nil || shard < 0 {
+		return 0, "", fmt.Errorf("subject %q names no shard after %s.intake", subject, s.Prefix)
+	}
+	return shard, original, nil
+}
+
+// ParseSucceeded reads the subject out of a success report's subject.
+func (s Subjects) ParseSucceeded(subject string) (string, error) {
+	rest, ok := strings.CutPrefix(subject, s.Prefix+".succeeded.")
+	if !ok {
+		return "", fmt.Errorf("subject %q is not below %s.succeeded", subject, s.Prefix)
+	}
+	return rest, nil
+}
+
+// Lane is the parsed subject of a ledger entry.
+type Lane struct {
+	Shard  int
+	Kind   string // "due", "held", "signal" or "dead"
+	Second int64  // of a due slot
+	Hash   string // of a held lane
+}
+
+// Kinds of ledger lanes.
+const (
+	LaneDue    = "due"
+	LaneHeld   = "held"
+	LaneSignal = "signal"
+	LaneDead   = "dead"
+)
+
+// ParseLedger reads the subject of a ledger entry.
+func (s Subjects) ParseLedger(subject string) (Lane, error) {
+	bad := func() (Lane, error) {
+		return Lane{}, fmt.Errorf("subject %q is not a lane of the ledger below %s.ledger", subject, s.Prefix)
+	}
+	rest, ok := strings.CutPrefix(subject, s.Prefix+".ledger.")
+	if !ok {
+		return bad()
+	}
+	number, rest, _ := strings.Cut(rest, ".")
+	shard, err := strconv.Atoi(number)
+	if err != nil || shard < 0 {
+		return bad()
+	}
+	kind, arg, _ := strings.Cut(rest, ".")
+	lane := Lane{Shard: shard, Kind: kind}
+	switch kind {
+	case LaneDue:
+		lane.Second, err = strconv.ParseInt(arg, 10, 64)
+		if err != nil {
+			return bad()
+		}
+	case LaneHeld:
+		if lane.Hash = arg; len(arg) != 32 {
+			return bad()
+		}
+	case LaneSignal, LaneDead:
+		if arg != "" {
+			return bad()
+		}
+	default:
+		return bad()
+	}
+	return lane, nil
+}
+
+// Partition is the shard, 0 to n-1, in which the server's subject transform stores a
+// failure: fnv32a over the whole incoming subject modulo n, as nats-server computes
+// {{partition(n)}} without token indexes.
+func (s Subjects) Partition(subject string, n int) int {
+	h := fnv.New32a()
+	h.Write([]byte(s.Failed(subject)))
+	return int(h.Sum32() % uint32(n))
+}
+
+// CheckLiteral says why a subject cannot be published to: it is empty, longer than
+// MaxSubject, holds a wildcard, white space or a control character, or an empty token.
+func CheckLiteral(subject string) error {
+	switch {
+	case subject == "":
+		return errors.New("subject is empty")
+	case len(subject) > MaxSubject:
+		return fmt.Errorf("subject has %d bytes, at most %d are served", len(subject), MaxSubject)
+	}
+	token := 0
+	for i := 0; i < len(subject); i++ {
+		switch c := subject[i]; {
+		case c == '.':
+			if i == token {
+				return fmt.Errorf("subject %q holds an empty token", subject)
+			}
+			token = i + 1
+		case c == '*' || c == '>':
+			return fmt.Errorf("subject %q holds the wildcard %q", subject, string(c))
+		case c <= ' ' || c == 0x7f:
+			return fmt.Errorf("subject %q holds white space or a control character", subject)
+		}
+	}
+	if token == len(subject) {
+		return fmt.Errorf("subject %q holds an empty token", subject)
+	}
+	return nil
+}
+
+// CheckTarget says why recoveryd must not publish work to a subject: besides what
+// CheckLiteral refuses, system subjects, inboxes and recoveryd's own subjects.
+func (s Subjects) CheckTarget(subject string) error {
+	if err := CheckLiteral(subject); err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(subject, ".")
+	switch {
+	case strings.HasPrefix(first, "$"):
+		return fmt.Errorf("subject %q is a system subject", subject)
+	case strings.HasPrefix(first, "_INBOX"):
+		return fmt.Errorf("subject %q is an inbox", subject)
+	case subject == s.Prefix || strings.HasPrefix(subject, s.Prefix+"."):
+		return fmt.Errorf("subject %q belongs to recoveryd itself", subject)
+	}
+	return nil
+}
+
+// SafeSubject is the subject where it can be part of another one, else `_refused.<hash>`.
+func SafeSubject(subject string) string {
+	if CheckLiteral(subject) == nil {
+		return subject
+	}
+	return refused(subject)
+}
+
+func refused(subject string) string { return "_refused." + KeyHash(subject) }
+
+// KeyHash is the name of a key in a subject: 32 hex digits, the first 128 bits of its SHA-256.
+func KeyHash(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Escape writes every byte outside [A-Za-z0-9_-] as =XX, so that the result is one token
+// of a subject or of a key-value key.
+func Escape(s string) string { return escape(s, false) }
+
+// EscapeKey escapes within tokens and keeps the dots between them. Empty tokens become "=".
+func EscapeKey(key string) string { return escape(key, true) }
+
+func escape(s string, dots bool) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	b.Grow(len(s) + 8)
+	token := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-':
+			b.WriteByte(c)
+		case c == '.' && dots:
+			if b.Len() == token {
+				b.WriteByte('=')
+			}
+			b.WriteByte('.')
+			token = b.Len()
+		default:
+			b.WriteByte('=')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
+		}
+	}
+	if b.Len() == token {
+		b.WriteByte('=')
+	}
+	return b.String()
+}
+
+// Unescape reverses Escape and EscapeKey.
+func Unescape(s string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '=' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+1 == len(s) || s[i+1] == '.' {
+			continue
+		}
+		if i+3 > len(s) {
+			return "", fmt.Errorf("%q ends within an escape", s)
+		}
+		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", fmt.Errorf("%q holds the bad escape %q", s, s[i:i+3])
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	return b.String(), nil
+}
+
+// Match says whether a literal subject matches a pattern with the wildcards * and >.
+func Match(pattern, subject string) bool {
+	for {
+		p, pRest, pMore := strings.Cut(pattern, ".")
+		if p == ">" && !pMore {
+			return subject != ""
+		}
+		t, tRest, tMore := strings.Cut(subject, ".")
+		if p != "*" && p != t || pMore != tMore {
+			return false
+		}
+		if !pMore {
+			return true
+		}
+		pattern, subject = pRest, tRest
+	}
+}
+
+// CheckPattern says why a text is no subject pattern.
+func CheckPattern(pattern string) error {
+	if pattern == "" {
+		return errors.New("pattern is empty")
+	}
+	tokens := strings.Split(pattern, ".")
+	for i, t := range tokens {
+		switch {
+		case t == "":
+			return fmt.Errorf("pattern %q holds an empty token", pattern)
+		case t == ">" && i < len(tokens)-1:
+			return fmt.Errorf("pattern %q holds > before its end", pattern)
+		case len(t) > 1 && strings.ContainsAny(t, "*>"):
+			return fmt.Errorf("pattern %q holds a wildcard within the token %q", pattern, t)
+		case strings.ContainsAny(t, " \t\r\n"):
+			return fmt.Errorf("pattern %q holds white space", pattern)
+		}
+	}
+	return nil
+}
