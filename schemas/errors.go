@@ -5,7 +5,7 @@ import "errors"
 // What can go wrong with the bus, as far as anybody acts on it. The bus wraps these
 // with the operation and the subject or stream.
 var (
-	ErrNoStream  = errors.New("no stream stores this subject")                  // nobody answered the publish
+	ErrNoStream  = errors.New("no stream stores this subject")                   // nobody answered the publish
 	ErrTimeout   = errors.New("no answer in time, it is unknown whether stored") // repeat with the same id
 	ErrStoreFull = errors.New("the stream is full")
 	ErrTooLarge  = errors.New("the message is larger than the stream or the server accepts")
