@@ -1,0 +1,161 @@
+package schemas
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DeadLetter is work that could not be saved, as it is stored.
+type DeadLetter struct {
+	Work
+	Reason    string
+	Cause     string // 8 hex digits
+	Policy    string
+	DeadAt    time.Time
+	Truncated []string
+
+	Sequence uint64 // in the store of dead letters; set when read
+}
+
+// DeadLetterMessage is how a dead letter is stored: the payload byte for byte, the
+// original headers, and everything known about it in recoveryd's own.
+func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
+	h := d.Header.Clone()
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	number := func(name string, n uint64) {
+		if n > 0 {
+			h.Set(name, strconv.FormatUint(n, 10))
+		}
+	}
+	h.Set(HeaderID, d.ID)
+	h.Set(HeaderSubject, headerSubject(d.Subject))
+	h.Set(HeaderReason, d.Reason)
+	h.Set(HeaderCause, d.Cause)
+	h.Set(HeaderAttempt, strconv.Itoa(d.Attempt))
+	h.Set(HeaderDelivery, strconv.Itoa(d.Delivery))
+	set(HeaderError, d.Error)
+	set(HeaderCode, d.Code)
+	set(HeaderClass, d.Class)
+	set(HeaderPolicy, d.Policy)
+	set(HeaderFirstFailedAt, formatTime(d.FirstFailedAt))
+	set(HeaderLastFailedAt, formatTime(d.LastFailedAt))
+	set(HeaderDeadAt, formatTime(d.DeadAt))
+	set(HeaderStream, d.Origin.Stream)
+	set(HeaderConsumer, d.Origin.Consumer)
+	number(HeaderSequence, d.Origin.Sequence)
+	number(HeaderDeliveries, d.Origin.Deliveries)
+	number(HeaderReplay, uint64(d.Replay))
+	number(HeaderHeld, uint64(d.Held.Milliseconds()))
+	set(HeaderHistory, d.History)
+	set(HeaderTruncated, strings.Join(d.Truncated, ","))
+	if d.Fallback != NoFallback {
+		h.Set(HeaderFallback, strconv.Itoa(d.Fallback))
+	}
+	for name, values := range d.Barred {
+		h[HeaderOriginalPrefix+name] = values
+	}
+	h.Set(HeaderMsgID, d.MsgID(StepDead, d.Delivery))
+	fitDead(h)
+	subject := s.Dead(d.Cause, d.Subject)
+	if s.CheckTarget(d.Subject) != nil {
+		subject = s.DeadRefused(d.Cause, d.Subject)
+	}
+	return Message{Subject: subject, Header: h, Body: d.Body}
+}
+
+// fitDead keeps a letter storable whose headers are too many even after fitOwn: the largest
+// headers that are not recoveryd's state go, and are named.
+func fitDead(h Header) {
+	fitOwn(h)
+	if h.Size() <= MaxHeaders {
+		return
+	}
+	rest := make(Header, len(h))
+	for name, values := range h {
+		if !hasPrefixFold(name, HeaderPrefix) && name != HeaderMsgID || strings.HasPrefix(name, HeaderOriginalPrefix) {
+			rest[name] = values
+		}
+	}
+	const names = 2 << 10
+	dropped := fitUser(rest, rest.Size()-(h.Size()-MaxHeaders)-names)
+	for _, name := range dropped {
+		delete(h, name)
+	}
+	if t := h.Get(HeaderTruncated); t != "" {
+		dropped = append(dropped, t)
+	}
+	h.Set(HeaderTruncated, cutBytes(strings.Join(dropped, ","), names-len(HeaderTruncated)))
+}
+
+// headerSubject keeps a subject of any length or content readable in a header.
+func headerSubject(subject string) string {
+	return cutBytes(line(subject, 4096), 4096)
+}
+
+// ParseDeadLetter reads a letter back; the error names the header.
+func ParseDeadLetter(m *Stored) (DeadLetter, error) {
+	own, user, _ := split(m.Header)
+	d := DeadLetter{Sequence: m.Sequence}
+	d.ID, d.Subject, d.Reason, d.Cause = own.Get(HeaderID), own.Get(HeaderSubject), own.Get(HeaderReason), own.Get(HeaderCause)
+	d.Error, d.Code, d.Class, d.Policy = own.Get(HeaderError), own.Get(HeaderCode), own.Get(HeaderClass), own.Get(HeaderPolicy)
+	d.History, d.Header, d.Body, d.Fallback = own.Get(HeaderHistory), user, m.Body, NoFallback
+	d.Origin.Stream, d.Origin.Consumer = own.Get(HeaderStream), own.Get(HeaderConsumer)
+	var err error
+	fail := func(name string, cause any) {
+		if err == nil {
+			err = fmt.Errorf("dead letter %d: %s: %v", m.Sequence, name, cause)
+		}
+	}
+	number := func(name string) uint64 {
+		v := own.Get(name)
+		if v == "" {
+			return 0
+		}
+		n, e := strconv.ParseUint(v, 10, 63)
+		if e != nil {
+			fail(name, e)
+		}
+		return n
+	}
+	at := func(name string) time.Time {
+		v := own.Get(name)
+		if v == "" {
+			return time.Time{}
+		}
+		t, e := time.Parse(time.RFC3339Nano, v)
+		if e != nil {
+			fail(name, e)
+		}
+		return t
+	}
+	for _, name := range []string{HeaderID, HeaderSubject, HeaderReason, HeaderCause, HeaderAttempt} {
+		if own.Get(name) == "" {
+			fail(name, "missing")
+		}
+	}
+	d.Attempt, d.Delivery, d.Replay = int(number(HeaderAttempt)), int(number(HeaderDelivery)), int(number(HeaderReplay))
+	d.Held = time.Duration(number(HeaderHeld)) * time.Millisecond
+	d.Origin.Sequence, d.Origin.Deliveries = number(HeaderSequence), number(HeaderDeliveries)
+	d.FirstFailedAt, d.LastFailedAt, d.DeadAt = at(HeaderFirstFailedAt), at(HeaderLastFailedAt), at(HeaderDeadAt)
+	if own.Get(HeaderFallback) != "" {
+		d.Fallback = int(number(HeaderFallback))
+	}
+	if t := own.Get(HeaderTruncated); t != "" {
+		d.Truncated = strings.Split(t, ",")
+	}
+	for name, values := range own {
+		if original, ok := strings.CutPrefix(name, HeaderOriginalPrefix); ok {
+			if d.Barred == nil {
+				d.Barred = Header{}
+			}
+			d.Barred[original] = values
+		}
+	}
+	return d, err
+}

@@ -1,0 +1,173 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"strconv"
+	"strings"
+)
+
+// Types of the CloudEvents that recoveryd reads and writes.
+const (
+	TypeFailure       = "io.recoveryd.v1.failure"
+	TypeOutcomePrefix = "io.recoveryd.v1.outcome."
+	TypeBreakerPrefix = "io.recoveryd.v1.breaker."
+
+	ContentTypeEvent = "application/cloudevents+json"
+)
+
+// Event is a CloudEvents 1.0 envelope in JSON.
+type Event struct {
+	SpecVersion     string          `json:"specversion"`
+	ID              string          `json:"id"`
+	Source          string          `json:"source"`
+	Type            string          `json:"type"`
+	Subject         string          `json:"subject,omitempty"`
+	Time            string          `json:"time,omitempty"`
+	DataContentType string          `json:"datacontenttype,omitempty"`
+	Data            json.RawMessage `json:"data,omitempty"`
+	DataBase64      json.RawMessage `json:"data_base64,omitempty"`
+}
+
+// FailureData is the data of a failure envelope, for senders that cannot set headers.
+// The body of the failed message is in exactly one of Body, BodyBase64 and BodyJSON.
+type FailureData struct {
+	ID         string            `json:"id,omitempty"`
+	Attempt    int               `json:"attempt,omitempty"`
+	Error      string            `json:"error,omitempty"`
+	Code       string            `json:"code,omitempty"`
+	Class      string            `json:"class,omitempty"`
+	RetryAfter string            `json:"retry_after,omitempty"`
+	OccurredAt string            `json:"occurred_at,omitempty"`
+	Origin     Origin            `json:"origin,omitzero"`
+	Headers    map[string]string `json:"headers,omitempty"`
+	Body       *string           `json:"body,omitempty"`
+	BodyBase64 *[]byte           `json:"body_base64,omitempty"`
+	BodyJSON   json.RawMessage   `json:"body_json,omitempty"`
+}
+
+func isEnvelope(contentType string) bool {
+	if contentType == "" {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && t == ContentTypeEvent
+}
+
+// openEnvelope replaces the report by what its envelope says. A CloudEvent of another type
+// is an ordinary body: users' own events fail too.
+func (r *Reader) openEnvelope(f *Failure, own Header) {
+	var e Event
+	if err := json.Unmarshal(f.Body, &e); err != nil {
+		f.Malformed = "body is no CloudEvents JSON: " + err.Error()
+		return
+	}
+	if e.Type != TypeFailure {
+		return
+	}
+	d, err := decodeFailureData(e)
+	if err != nil {
+		f.Malformed = err.Error()
+		return
+	}
+	set := func(name, value string) {
+		if value != "" && own.Get(name) == "" {
+			own.Set(name, line(value, MaxErrorRunes))
+		}
+	}
+	set(HeaderID, d.ID)
+	if d.Attempt != 0 {
+		set(HeaderAttempt, strconv.Itoa(d.Attempt))
+	}
+	set(HeaderError, d.Error)
+	set(HeaderCode, d.Code)
+	set(HeaderClass, d.Class)
+	set(HeaderRetryAfter, d.RetryAfter)
+	set(HeaderOccurredAt, d.OccurredAt)
+	set(HeaderStream, d.Origin.Stream)
+	set(HeaderConsumer, d.Origin.Consumer)
+	if d.Origin.Sequence > 0 {
+		set(HeaderSequence, strconv.FormatUint(d.Origin.Sequence, 10))
+	}
+	if d.Origin.Deliveries > 0 {
+		set(HeaderDeliveries, strconv.FormatUint(d.Origin.Deliveries, 10))
+	}
+	delete(f.Header, HeaderContentType)
+	for name, value := range d.Headers {
+		if travels(name) && !hasPrefixFold(name, HeaderPrefix) {
+			f.Header[name] = []string{value}
+		}
+	}
+	f.Body = d.body()
+}
+
+func (d *FailureData) body() []byte {
+	switch {
+	case d.BodyBase64 != nil:
+		return *d.BodyBase64
+	case d.Body != nil:
+		return []byte(*d.Body)
+	}
+	return d.BodyJSON
+}
+
+func decodeFailureData(e Event) (FailureData, error) {
+	var d FailureData
+	var faults []error
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if e.SpecVersion != "1.0" {
+		bad("specversion: %q, only 1.0 is read", e.SpecVersion)
+	}
+	if e.ID == "" {
+		bad("id: missing")
+	}
+	if e.Source == "" {
+		bad("source: missing")
+	}
+	if e.DataBase64 != nil {
+		bad("data_base64: not read, put the failure into data")
+	}
+	if err := DecodeStrict(e.Data, &d); err != nil {
+		bad("data: %w", err)
+	}
+	bodies := 0
+	for _, given := range []bool{d.Body != nil, d.BodyBase64 != nil, d.BodyJSON != nil} {
+		if given {
+			bodies++
+		}
+	}
+	if bodies > 1 {
+		bad("data: only one of body, body_base64 and body_json may be given")
+	}
+	for name, value := range d.Headers {
+		if name == "" || strings.ContainsAny(name, ": \t\r\n") || strings.ContainsAny(value, "\r\n") {
+			bad("data.headers: %q is no header", name)
+		}
+	}
+	return d, errors.Join(faults...)
+}
+
+// DecodeStrict reads exactly one JSON value and refuses fields that v does not have; the
+// error names the field.
+func DecodeStrict(data []byte, v any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errors.New("missing")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		var t *json.UnmarshalTypeError
+		if errors.As(err, &t) {
+			return fmt.Errorf("%s: is a %s, must be a %s", t.Field, t.Value, t.Type)
+		}
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("something follows the JSON value")
+	}
+	return nil
+}

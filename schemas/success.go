@@ -1,0 +1,35 @@
+package schemas
+
+import "time"
+
+// Success is a report that work succeeded.
+type Success struct {
+	Subject       string
+	ID            string
+	Attempt       int
+	Delivery      int
+	Replay        int
+	Generation    int64
+	Fallback      int
+	Probe         bool
+	At            time.Time
+	FirstFailedAt time.Time
+	Sealed        bool // it is the success of a redelivery; else of work that never failed, for rates only
+	Faults        []string
+}
+
+// Success reads a stored success report.
+func (r *Reader) Success(m *Stored) (Success, error) {
+	subject, err := r.Subjects.ParseSucceeded(m.Subject)
+	if err != nil {
+		return Success{}, err
+	}
+	f := Failure{At: m.Time, OccurredAt: m.Time, Sequence: m.Sequence, Intake: subject}
+	f.Subject, f.Fallback = subject, NoFallback
+	own, _, _ := split(m.Header)
+	r.readState(&f, own)
+	return Success{
+		Subject: f.Subject, ID: f.ID, Attempt: f.Attempt, Delivery: f.Delivery, Replay: f.Replay, Generation: f.Generation,
+		Fallback: f.Fallback, Probe: f.Probe, At: f.At, FirstFailedAt: f.FirstFailedAt, Sealed: f.Sealed, Faults: f.Faults,
+	}, nil
+}

@@ -1,0 +1,103 @@
+package schemas
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// Work is what is known of one piece of failed work between two of its deliveries.
+type Work struct {
+	ID       string
+	Subject  string // the original one, also while it is on a fallback
+	Attempt  int    // number of the delivery that failed last; the original is 1
+	Delivery int    // rises with every delivery, also with those that use no attempt
+	Replay   int    // how often it was replayed from the dead letters
+	Fallback int    // index of the fallback it was delivered to last, NoFallback if none
+
+	FirstFailedAt time.Time
+	LastFailedAt  time.Time
+	Held          time.Duration // how long breakers have held it back so far
+
+	Error, Code, Class string // of the last failure
+	History            string // encoded by package deadletter
+
+	Origin Origin
+	Header Header // the user's headers that travel; never changed in place
+	Barred Header // the reporter's headers that must not; kept on a dead letter
+	Body   []byte
+}
+
+// NoFallback is the fallback index of work that is on its original subject.
+const NoFallback = -1
+
+// Origin is where the failed message came from, as far as the reporter said so.
+type Origin struct {
+	Stream     string `json:"stream,omitempty"`
+	Consumer   string `json:"consumer,omitempty"`
+	Sequence   uint64 `json:"sequence,omitempty"`
+	Deliveries uint64 `json:"deliveries,omitempty"`
+}
+
+// Size is what the work takes in memory, in bytes, roughly.
+func (w *Work) Size() int {
+	return 512 + len(w.Body) + w.Header.Size() + len(w.History) + len(w.Error)
+}
+
+// Step names what a publish does with a delivery; it is part of the message id.
+type Step string
+
+// The steps, each with at most one publish per delivery and target.
+const (
+	StepRetry    Step = "retry"
+	StepFallback Step = "fallback"
+	StepDead     Step = "dead"
+	StepReplay   Step = "replay"
+)
+
+// MsgID is the Nats-Msg-Id of a step: 32 hex digits of a SHA-256 over the step, the
+// original subject, the id, the number of the new delivery and the body. Equal ids mean
+// the same step of the same delivery of the same work, so a repeat is harmless and two
+// works that share an id never swallow each other.
+func (w *Work) MsgID(step Step, delivery int) string {
+	h := sha256.New()
+	var n [8]byte
+	part := func(s string) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	part(string(step))
+	part(w.Subject)
+	part(w.ID)
+	binary.BigEndian.PutUint32(n[:4], uint32(delivery))
+	binary.BigEndian.PutUint32(n[4:], uint32(w.Replay))
+	h.Write(n[:])
+	h.Write(w.Body)
+	var sum [sha256.Size]byte
+	return hex.EncodeToString(h.Sum(sum[:0])[:16])
+}
+
+// deriveID makes the id of work whose reporter chose none, from parts that are the same
+// whenever the same failure is read or reported again: 26 characters [a-z2-7].
+func deriveID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
+}
+
+// CheckID says whether a reporter's id is usable: 1 to 128 printable ASCII characters
+// without spaces.
+func CheckID(id string) bool {
+	if id == "" || len(id) > MaxID {
+		return false
+	}
+	for i := 0; i < len(id); i++ {
+		if id[i] <= ' ' || id[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
