@@ -1,0 +1,2 @@
+// Package strategies decides what happens to failed work.
+package strategies
