@@ -1,0 +1,147 @@
+// Package embedded runs a NATS server inside the process: for tests, demonstrations and
+// single-machine installations. It is the only package that imports the server.
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Logger receives the server's log. *server.Logger's are accepted.
+type Logger interface {
+	Noticef(format string, v ...any)
+	Warnf(format string, v ...any)
+	Fatalf(format string, v ...any)
+	Errorf(format string, v ...any)
+	Debugf(format string, v ...any)
+	Tracef(format string, v ...any)
+}
+
+// Options of a server. All may be empty.
+type Options struct {
+	Dir      string // where streams are stored; empty = a temporary one, removed at Stop
+	Addr     string // host:port; default 127.0.0.1:0, which chooses a free port
+	MaxStore int64  // bytes of all streams together; 0 = three quarters of the free disk
+	Logger   Logger // nil = no log
+}
+
+// Validate names every field that cannot be used.
+func (o Options) Validate() error {
+	var faults []error
+	if _, _, err := o.address(); err != nil {
+		faults = append(faults, err)
+	}
+	if o.MaxStore < 0 {
+		faults = append(faults, errors.New("MaxStore is negative"))
+	}
+	return errors.Join(faults...)
+}
+
+func (o Options) address() (host string, port int, err error) {
+	if o.Addr == "" {
+		return "127.0.0.1", server.RANDOM_PORT, nil
+	}
+	host, text, err := net.SplitHostPort(o.Addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("Addr %q is not host:port: %w", o.Addr, err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("Addr %q: the port must be 0 to 65535", o.Addr)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// Server is a running server with JetStream on disk.
+type Server struct {
+	inner     *server.Server
+	dir       string
+	temporary bool
+	stop      sync.Once
+}
+
+// startWithin is how long a server may take to accept connections. Recovering large
+// streams from disk comes before.
+const startWithin = 2 * time.Minute
+
+// Start runs a server and returns when it accepts connections.
+func Start(o Options) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("embedded server: %w", err)
+	}
+	s := &Server{dir: o.Dir, temporary: o.Dir == ""}
+	if s.temporary {
+		dir, err := os.MkdirTemp("", "recoveryd-nats-")
+		if err != nil {
+			return nil, fmt.Errorf("embedded server: directory for streams: %w", err)
+		}
+		s.dir = dir
+	}
+	if err := s.run(o); err != nil {
+		s.clean()
+		return nil, fmt.Errorf("embedded server on %s with streams in %s: %w", o.Addr, s.dir, err)
+	}
+	return s, nil
+}
+
+func (s *Server) run(o Options) error {
+	host, port, _ := o.address() // validated
+	inner, err := server.NewServer(&server.Options{
+		ServerName:        "recoveryd",
+		Host:              host,
+		Port:              port,
+		JetStream:         true,
+		StoreDir:          s.dir,
+		JetStreamMaxStore: o.MaxStore,
+		NoSigs:            true,
+		NoLog:             o.Logger == nil,
+	})
+	if err != nil {
+		return err
+	}
+	s.inner = inner
+	if o.Logger != nil {
+		inner.SetLoggerV2(o.Logger, false, false, false)
+	}
+	inner.Start()
+	if !inner.ReadyForConnections(startWithin) || !inner.JetStreamEnabled() {
+		s.shutdown()
+		return errors.New("it did not start: is the address taken, or the directory not writable? See its log")
+	}
+	return nil
+}
+
+// URL is where clients connect.
+func (s *Server) URL() string { return s.inner.ClientURL() }
+
+// Dir is where the streams are.
+func (s *Server) Dir() string { return s.dir }
+
+// Stop shuts the server down, waits for it, and removes a temporary directory.
+func (s *Server) Stop() {
+	s.stop.Do(func() {
+		s.shutdown()
+		s.clean()
+	})
+}
+
+func (s *Server) shutdown() {
+	s.inner.Shutdown()
+	s.inner.WaitForShutdown()
+}
+
+func (s *Server) clean() {
+	if s.temporary {
+		_ = os.RemoveAll(s.dir) // a leftover below the temporary directory harms nobody
+	}
+}

@@ -1,0 +1,130 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// Sizes of a follower's requests: many small messages, or some whole ones.
+const (
+	followBatch = 2048
+	followBytes = 4 << 20
+	followIdle  = 30 * time.Second // after which the server forgets an abandoned one
+)
+
+// follower reads a stream in order, each message once, from a sequence, a time, or only
+// what is new. When its consumer is lost the next one begins behind the last message.
+type follower struct {
+	bus         *Bus
+	stream      string
+	filter      string
+	from        uint64    // next sequence, or 0 for what since says
+	since       time.Time // zero: only what is new
+	headersOnly bool
+	on          func(m *nats.Msg, at place)
+	deliveries  uint64 // of the current consumer
+}
+
+func (f *follower) start(ctx context.Context) (stop func(), err error) {
+	feed := feed{bus: f.bus, stream: f.stream, batch: followBatch, maxBytes: f.bus.pullBytes(followBytes),
+		attach: f.attach, on: f.accept}
+	stop, err = feed.start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("follow %s: %w", f.filter, err)
+	}
+	return stop, nil
+}
+
+func (f *follower) attach(ctx context.Context) (string, error) {
+	ctx, cancel := f.bus.bounded(ctx)
+	defer cancel()
+	c := jetstream.ConsumerConfig{
+		FilterSubject:     f.filter,
+		AckPolicy:         jetstream.AckNonePolicy,
+		HeadersOnly:       f.headersOnly,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: followIdle,
+		Metadata:          map[string]string{ownerKey: owner},
+	}
+	switch {
+	case f.from > 0:
+		c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.from
+	case !f.since.IsZero():
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.since
+	default:
+		c.DeliverPolicy = jetstream.DeliverNewPolicy
+	}
+	f.deliveries = 0
+	consumer, err := f.bus.js.CreateConsumer(ctx, f.stream, c)
+	if err != nil {
+		return "", clientError(err)
+	}
+	info := consumer.CachedInfo()
+	if f.from == 0 && f.since.IsZero() {
+		f.from = info.Delivered.Stream + 1 // what comes before the first message is not missed
+	}
+	return info.Name, nil
+}
+
+func (f *follower) accept(m *nats.Msg, at place) error {
+	if at.consumer != f.deliveries+1 {
+		return errGap
+	}
+	f.deliveries++
+	f.from = at.stream + 1
+	f.on(m, at)
+	return nil
+}
+
+// FollowLedger tells of every entry in a shard's ledger from a sequence on, and then of
+// each new one: its lane, its sequence and its size in bytes with headers. on may block.
+// It runs until ctx is done or stop is called; stop waits for on and must not be called
+// from it.
+func (b *Bus) FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error) {
+	f := follower{bus: b, stream: b.stream(ledger), filter: b.cfg.Subjects.Ledger(shard), from: max(from, 1), headersOnly: true,
+		on: func(m *nats.Msg, at place) { on(m.Subject, at.stream, storedSize(m)) }}
+	return f.start(ctx)
+}
+
+// FollowRefused tells of every letter with a refused subject, oldest first, and then of
+// each new one. Otherwise as FollowLedger.
+func (b *Bus) FollowRefused(ctx context.Context, on func(sequence uint64, size int)) (stop func(), err error) {
+	f := follower{bus: b, stream: b.stream(dead), filter: b.cfg.Subjects.Dead("*", "_refused.>"), from: 1, headersOnly: true,
+		on: func(m *nats.Msg, at place) { on(at.stream, storedSize(m)) }}
+	return f.start(ctx)
+}
+
+// FollowOutcomes hands over the outcomes and changes of breakers on filter ("" = all) from
+// a time on, or only new ones if since is zero. Otherwise as FollowLedger.
+func (b *Bus) FollowOutcomes(ctx context.Context, filter string, since time.Time, on func(schemas.Stored)) (stop func(), err error) {
+	f := follower{bus: b, stream: b.stream(outcomes), filter: filter, since: since,
+		on: func(m *nats.Msg, at place) { on(stored(m, at)) }}
+	return f.start(ctx)
+}
+
+func stored(m *nats.Msg, at place) schemas.Stored {
+	return schemas.Stored{
+		Message:  schemas.Message{Subject: m.Subject, Header: schemas.Header(m.Header), Body: m.Data},
+		Sequence: at.stream,
+		Time:     at.time,
+	}
+}
+
+// storedSize is the size of a message delivered without its body.
+func storedSize(m *nats.Msg) int {
+	body, err := strconv.Atoi(last(m.Header, "Nats-Msg-Size"))
+	if err != nil {
+		body = len(m.Data)
+	}
+	return body + schemas.Header(m.Header).Size()
+}
+
+// pullBytes is enough for the largest message of the server twice.
+func (b *Bus) pullBytes(least int) int { return max(least, 2*int(b.nc.MaxPayload())) }

@@ -1,0 +1,147 @@
+package bus
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Last parts of the names of streams and buckets.
+const (
+	failed     = "FAILED"
+	succeeded  = "SUCCEEDED"
+	ledger     = "LEDGER"
+	outcomes   = "OUTCOMES"
+	dead       = "DEAD"
+	advisories = "ADVISORIES"
+	state      = "STATE"
+	leases     = "LEASES"
+)
+
+// Metadata of our streams.
+const (
+	ownerKey      = "owner"
+	owner         = "recoveryd"
+	partitionsKey = "recoveryd.partitions"
+)
+
+// leaseTTL is how long a lease lives without being kept.
+const leaseTTL = 10 * time.Second
+
+// minWindow is the shortest dedupe window the server allows: on streams whose messages
+// must never be taken for duplicates of one another.
+const minWindow = 100 * time.Millisecond
+
+func (b *Bus) stream(name string) string { return b.cfg.StreamPrefix + "_" + name }
+func (b *Bus) bucket(name string) string { return b.stream(name) }
+
+// layout is every stream and bucket as it should be. Replicas of 0 leaves the choice to
+// the cluster.
+func (b *Bus) layout() []jetstream.StreamConfig {
+	prefix := b.cfg.Subjects.Prefix
+	return []jetstream.StreamConfig{
+		b.failedStream(),
+		b.plain(succeeded, func(c *jetstream.StreamConfig) {
+			c.Description = "reports that redelivered work succeeded"
+			c.Subjects = []string{prefix + ".succeeded.>"}
+			c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardOld
+			c.MaxAge, c.MaxMsgSize = time.Hour, 64<<10
+		}),
+		b.plain(ledger, func(c *jetstream.StreamConfig) {
+			c.Description = "work that waits or is held back"
+			c.Subjects = []string{prefix + ".ledger.>"}
+		}),
+		b.plain(outcomes, func(c *jetstream.StreamConfig) {
+			c.Description = "what happened to failed work"
+			c.Subjects = []string{prefix + ".outcomes.>", prefix + ".breakers.>"}
+			c.Discard = jetstream.DiscardOld
+			c.MaxAge, c.MaxBytes = 7*24*time.Hour, limit(b.cfg.OutcomesMaxBytes)
+			c.Duplicates = 2 * time.Minute
+		}),
+		b.plain(dead, func(c *jetstream.StreamConfig) {
+			c.Description = "work that could not be saved"
+			c.Subjects = []string{prefix + ".dead.>"}
+			c.MaxAge, c.MaxBytes = b.cfg.DeadMaxAge, limit(b.cfg.DeadMaxBytes)
+			c.Duplicates = 2 * time.Minute
+		}),
+		b.keyValues(state, func(c *jetstream.StreamConfig) {
+			c.Description = "breakers, jobs, watches and the seal key"
+			c.AllowMsgTTL = true // markers of deleted keys go by themselves
+		}),
+		b.keyValues(leases, func(c *jetstream.StreamConfig) {
+			c.Description = "who owns which shard"
+			c.MaxAge, c.Duplicates = leaseTTL, leaseTTL
+		}),
+	}
+}
+
+// failedStream stores each failure under its shard. Its dedupe window is the shortest, as
+// two reports may carry the same id of the application and both count.
+func (b *Bus) failedStream() jetstream.StreamConfig {
+	prefix, n := b.cfg.Subjects.Prefix, strconv.Itoa(b.cfg.Partitions)
+	return b.plain(failed, func(c *jetstream.StreamConfig) {
+		c.Description = "reports of failed work"
+		c.Subjects = []string{prefix + ".failed.>"}
+		c.SubjectTransform = &jetstream.SubjectTransformConfig{
+			Source:      prefix + ".failed.>",
+			Destination: prefix + ".intake.{{partition(" + n + ")}}.>",
+		}
+		c.Retention = jetstream.WorkQueuePolicy
+		c.MaxBytes, c.MaxMsgSize = limit(b.cfg.FailedMaxBytes), int32(b.MaxBody())
+		c.Metadata[partitionsKey] = n
+	})
+}
+
+// advisoriesStream records what the server says of exhausted and terminated messages.
+func (b *Bus) advisoriesStream() jetstream.StreamConfig {
+	return b.plain(advisories, func(c *jetstream.StreamConfig) {
+		c.Description = "messages that consumers gave up"
+		c.Subjects = []string{
+			"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.*.*",
+			"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.*.*",
+		}
+		c.Discard = jetstream.DiscardOld
+		c.MaxAge, c.Duplicates = 14*24*time.Hour, 2*time.Minute
+	})
+}
+
+// plain is an unlimited stream on disk that refuses rather than drops.
+func (b *Bus) plain(name string, change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name:              b.stream(name),
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Replicas:          b.cfg.Replicas,
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		Duplicates:        minWindow,
+		AllowDirect:       true,
+		Metadata:          map[string]string{ownerKey: owner},
+	}
+	change(&c)
+	return c
+}
+
+// keyValues is a bucket as every NATS client makes it, with a history of one.
+func (b *Bus) keyValues(name string, change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+	return b.plain(name, func(c *jetstream.StreamConfig) {
+		c.Name = "KV_" + b.bucket(name)
+		c.Subjects = []string{"$KV." + b.bucket(name) + ".>"}
+		c.MaxMsgsPerSubject = 1
+		c.Duplicates = 2 * time.Minute
+		c.DenyDelete, c.AllowRollup = true, true
+		change(c)
+	})
+}
+
+func limit(bytes int64) int64 {
+	if bytes == 0 {
+		return -1
+	}
+	return bytes
+}

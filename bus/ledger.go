@@ -1,0 +1,57 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// ReadLane returns the entries of one lane of the ledger from a sequence on, in order, at
+// most maxMessages and, after the first, about maxBytes. Empty means there is nothing from
+// there on; fewer than announced means that a replica lags: read again.
+func (b *Bus) ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error) {
+	return b.read(ctx, b.stream(ledger), batch{From: from, Filter: subject, Count: maxMessages, MaxBytes: maxBytes})
+}
+
+// PurgeLane removes the entries of one lane whose sequence is below before, and returns
+// how many they were. Later ones stay, as they may have come after the lane was read.
+func (b *Bus) PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error) {
+	return b.purge(ctx, b.stream(ledger), subject, before)
+}
+
+// DeleteEntry removes one entry of the ledger. One that is gone is no error.
+func (b *Bus) DeleteEntry(ctx context.Context, sequence uint64) error {
+	return b.remove(ctx, b.stream(ledger), sequence)
+}
+
+// LaneCounts is how many entries each lane of a shard holds, and the ledger's last
+// sequence when it was counted.
+func (b *Bus) LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error) {
+	counts = map[string]uint64{}
+	for {
+		var page struct {
+			Total int `json:"total"`
+			State struct {
+				Last     uint64            `json:"last_seq"`
+				Subjects map[string]uint64 `json:"subjects"`
+			} `json:"state"`
+		}
+		req := struct {
+			Filter string `json:"subjects_filter"`
+			Offset int    `json:"offset"`
+		}{b.cfg.Subjects.Ledger(shard), len(counts)}
+		if err := b.request(ctx, "STREAM.INFO."+b.stream(ledger), req, &page); err != nil {
+			return nil, 0, fmt.Errorf("lanes of shard %d: %w", shard, err)
+		}
+		if last == 0 {
+			last = page.State.Last // of the first page: later ones must be followed
+		}
+		for subject, n := range page.State.Subjects {
+			counts[subject] = n
+		}
+		if len(page.State.Subjects) == 0 || len(counts) >= page.Total {
+			return counts, last, nil
+		}
+	}
+}
