@@ -142,7 +142,7 @@ func (s *BreakerSet) forget(b *breaker) {
 // PickProbes returns the places in first of up to n messages that should probe. It looks at the first 64: least
 // Delivery first, then the order of the lane; each id once; those that probed last time only if there is nothing else.
 func (s *BreakerSet) PickProbes(key string, n int, first []Candidate) []int {
-	if b := s.keys[key]; b != nil && b.more != nil {
+	if b := s.keys[s.Resolve(key)]; b != nil && b.more != nil {
 		return b.more.pick(n, first)
 	}
 	return (&trip{}).pick(n, first)

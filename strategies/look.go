@@ -9,7 +9,17 @@ const (
 	runMemory = time.Hour
 )
 
-// nextLook says when the next Tick can bring something; 0 = never.
+// look returns when the next Tick is needed; 0 = never. Only a Tick or a transition may put it off, or what an
+// outcome asked for would be lost to the input after it.
+func (b *breaker) look(c *BreakerConfig, in *Input, out *Output) int64 {
+	next := b.nextLook(c, in, out)
+	if in.Kind == InTick || out.Changed || b.next == 0 || next == 0 {
+		return next
+	}
+	return min(next, b.next)
+}
+
+// nextLook returns when the next Tick can bring something, as far as this input knows.
 func (b *breaker) nextLook(c *BreakerConfig, in *Input, out *Output) int64 {
 	ticked := in.Kind == InTick
 	switch b.state {
@@ -34,13 +44,12 @@ func (b *breaker) nextLook(c *BreakerConfig, in *Input, out *Output) int64 {
 	return in.Now + pause
 }
 
-// nextClosed leaves a time that is merely early as it is, so that a failure costs no work in the queue.
 func (b *breaker) nextClosed(c *BreakerConfig, in *Input, out *Output) int64 {
 	switch {
 	case in.Kind == InTick:
 	case out.Changed:
 		return in.Now
-	case b.next != 0:
+	case b.next != 0: // early, but then the queue need not move for every failure
 		return b.next
 	}
 	if b.level > 0 {

@@ -2,6 +2,9 @@ package strategies
 
 // operate does what an operator asks. Asking for the state that is there already renews its limit and its reason.
 func (b *breaker) operate(c *BreakerConfig, in *Input, out *Output) {
+	if in.Op.Actor == "" {
+		in.Op.Actor = "operator" // an empty actor means that nobody decided
+	}
 	switch in.Op.To {
 	case ForcedOpen, Disabled:
 		b.change(in.Op.To, in, in.Op.Reason, out)

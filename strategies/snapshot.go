@@ -29,15 +29,15 @@ type Snapshot struct {
 	Touched  int64   `json:"touched,omitempty"`
 	Leases   []Lease `json:"leases,omitempty"`
 
-	ProbesOK      int      `json:"probes_ok,omitempty"`
-	ProbesFailed  int      `json:"probes_failed,omitempty"`
-	ProbesUnknown int      `json:"probes_unknown,omitempty"`
-	IdleSince     int64    `json:"idle_since,omitempty"`
+	ProbesOK      int    `json:"probes_ok,omitempty"`
+	ProbesFailed  int    `json:"probes_failed,omitempty"`
+	ProbesUnknown int    `json:"probes_unknown,omitempty"`
+	IdleSince     int64  `json:"idle_since,omitempty"`
 	Tried         []Hash `json:"tried,omitempty"`
 	TriedBefore   []Hash `json:"tried_before,omitempty"`
-	RampLimit     int      `json:"ramp_limit,omitempty"`
-	RampOK        int      `json:"ramp_ok,omitempty"`
-	RampSlowed    bool     `json:"ramp_slowed,omitempty"`
+	RampLimit     int    `json:"ramp_limit,omitempty"`
+	RampOK        int    `json:"ramp_ok,omitempty"`
+	RampSlowed    bool   `json:"ramp_slowed,omitempty"`
 }
 
 // Snapshot returns the record of key, if it has one.

@@ -14,7 +14,7 @@ func (b *breaker) step(c *BreakerConfig, in *Input, out *Output) {
 	case InOperator:
 		b.operate(c, in, out)
 	}
-	b.next = b.nextLook(c, in, out)
+	b.next = b.look(c, in, out)
 	out.Generation, out.Next = b.generation, b.next
 }
 
@@ -55,10 +55,13 @@ func (b *breaker) tickOperator(c *BreakerConfig, in *Input, out *Output) {
 		over, reason = !c.Disabled || in.Lane == 0, ReasonPolicy
 	}
 	switch {
-	case over && in.Lane > 0 && !c.Disabled:
-		b.recover(in, reason, out)
-	case over && in.Lane == 0:
+	case !over:
+	case in.Lane == 0:
 		b.close(c, in, reason, out)
+	case c.Disabled:
+		b.change(Disabled, in, ReasonPolicy, out)
+	default:
+		b.recover(in, reason, out)
 	}
 }
 

@@ -1,0 +1,89 @@
+package strategies
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func BenchmarkStepClosed(b *testing.B) {
+	inputs := map[string]Input{
+		"due":     {Kind: InDue},
+		"failure": {Kind: InFailure, ID: "01JABCDEFGHJKMNPQRSTVW", Class: ClassTransient},
+		"success": {Kind: InSuccess, ID: "01JABCDEFGHJKMNPQRSTVW"},
+	}
+	for name, in := range inputs {
+		b.Run(name, func(b *testing.B) {
+			set := NewBreakerSet("p", DefaultBreaker())
+			set.Step("orders.new", Input{Kind: InFailure, Now: 1, ID: "first", Delivery: 1})
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				in.Now, in.Delivery = int64(n)*int64(time.Second), n // one message alone never trips
+				set.Step("orders.new", in)
+			}
+		})
+	}
+}
+
+func BenchmarkDelay(b *testing.B) {
+	r, err := RetryPreset("patient")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for n := 0; b.Loop(); n++ {
+		r.Delay("01JABCDEFGHJKMNPQRSTVW", n%20+1)
+	}
+}
+
+func BenchmarkExecute(b *testing.B) {
+	r, err := RetryPreset("fast")
+	if err != nil {
+		b.Fatal(err)
+	}
+	circuit, err := NewCircuitBreaker(CircuitConfig{Name: "b", Breaker: DefaultBreaker()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := Strategy[int]{Retry: r, Breaker: circuit}
+	work := func(context.Context) (int, error) { return 1, nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Execute(context.Background(), s, work); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestMemoryPerKey is not parallel: it reads the heap.
+func TestMemoryPerKey(t *testing.T) {
+	const keys = 100_000
+	names, ids := make([]string, keys), make([]string, keys)
+	for i := range keys {
+		names[i], ids[i] = fmt.Sprintf("orders.tenant-%06d", i), fmt.Sprintf("01JABCDEFGHJKM%08d", i)
+	}
+	before := heap()
+	set := NewBreakerSet("p", DefaultBreaker())
+	for i := range keys {
+		set.Step(names[i], Input{Kind: InFailure, Now: int64(i), ID: ids[i], Delivery: 1})
+	}
+	perKey := (heap() - before) / keys
+	t.Logf("%d B per key that failed once", perKey)
+	if perKey > 270 {
+		t.Errorf("a key that failed once takes %d B, want about 256 at most", perKey)
+	}
+	if set.Len() != keys || set.Overflowed() {
+		t.Errorf("%d keys, overflowed %v", set.Len(), set.Overflowed())
+	}
+	runtime.KeepAlive(names)
+	runtime.KeepAlive(ids)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
