@@ -3,7 +3,6 @@ package schemas
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -25,7 +24,7 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 	h := d.Header.Clone()
 	set := func(name, value string) {
 		if value != "" {
-			h.Set(name, value)
+			h.Set(name, line(value, MaxErrorRunes))
 		}
 	}
 	number := func(name string, n uint64) {
@@ -33,10 +32,10 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 			h.Set(name, strconv.FormatUint(n, 10))
 		}
 	}
-	h.Set(HeaderID, d.ID)
+	set(HeaderID, d.ID)
 	h.Set(HeaderSubject, headerSubject(d.Subject))
-	h.Set(HeaderReason, d.Reason)
-	h.Set(HeaderCause, d.Cause)
+	set(HeaderReason, d.Reason)
+	set(HeaderCause, d.Cause)
 	h.Set(HeaderAttempt, strconv.Itoa(d.Attempt))
 	h.Set(HeaderDelivery, strconv.Itoa(d.Delivery))
 	set(HeaderError, d.Error)
@@ -52,45 +51,21 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 	number(HeaderDeliveries, d.Origin.Deliveries)
 	number(HeaderReplay, uint64(d.Replay))
 	number(HeaderHeld, uint64(d.Held.Milliseconds()))
-	set(HeaderHistory, d.History)
-	set(HeaderTruncated, strings.Join(d.Truncated, ","))
+	if d.History != "" {
+		h.Set(HeaderHistory, unbroken(d.History))
+	}
 	if d.Fallback != NoFallback {
 		h.Set(HeaderFallback, strconv.Itoa(d.Fallback))
 	}
-	for name, values := range d.Barred {
-		h[HeaderOriginalPrefix+name] = values
-	}
+	setAside(h, d.Barred)
+	noteTruncated(h, d.Truncated)
 	h.Set(HeaderMsgID, d.MsgID(StepDead, d.Delivery))
-	fitDead(h)
+	fit(h, &d.Work)
 	subject := s.Dead(d.Cause, d.Subject)
 	if s.CheckTarget(d.Subject) != nil {
 		subject = s.DeadRefused(d.Cause, d.Subject)
 	}
 	return Message{Subject: subject, Header: h, Body: d.Body}
-}
-
-// fitDead keeps a letter storable whose headers are too many even after fitOwn: the largest
-// headers that are not recoveryd's state go, and are named.
-func fitDead(h Header) {
-	fitOwn(h)
-	if h.Size() <= MaxHeaders {
-		return
-	}
-	rest := make(Header, len(h))
-	for name, values := range h {
-		if !hasPrefixFold(name, HeaderPrefix) && name != HeaderMsgID || strings.HasPrefix(name, HeaderOriginalPrefix) {
-			rest[name] = values
-		}
-	}
-	const names = 2 << 10
-	dropped := fitUser(rest, rest.Size()-(h.Size()-MaxHeaders)-names)
-	for _, name := range dropped {
-		delete(h, name)
-	}
-	if t := h.Get(HeaderTruncated); t != "" {
-		dropped = append(dropped, t)
-	}
-	h.Set(HeaderTruncated, cutBytes(strings.Join(dropped, ","), names-len(HeaderTruncated)))
 }
 
 // headerSubject keeps a subject of any length or content readable in a header.
@@ -146,16 +121,6 @@ func ParseDeadLetter(m *Stored) (DeadLetter, error) {
 	if own.Get(HeaderFallback) != "" {
 		d.Fallback = int(number(HeaderFallback))
 	}
-	if t := own.Get(HeaderTruncated); t != "" {
-		d.Truncated = strings.Split(t, ",")
-	}
-	for name, values := range own {
-		if original, ok := strings.CutPrefix(name, HeaderOriginalPrefix); ok {
-			if d.Barred == nil {
-				d.Barred = Header{}
-			}
-			d.Barred[original] = values
-		}
-	}
+	d.Truncated, d.Barred = parseTruncated(user), parseAside(own)
 	return d, err
 }

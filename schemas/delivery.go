@@ -47,8 +47,12 @@ func (s *Sealer) Seal(h Header) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(sum[:0])[:16])
 }
 
-// Valid says whether h carries the seal that its values deserve.
+// Valid says whether h carries the seal that its values deserve. Without a key nothing
+// does: everybody could compute that seal.
 func (s *Sealer) Valid(h Header) bool {
+	if s == nil || len(s.key) == 0 {
+		return false
+	}
 	seal := h.Get(HeaderSeal)
 	return seal != "" && hmac.Equal([]byte(seal), []byte(s.Seal(h)))
 }
@@ -68,7 +72,7 @@ func (s *Sealer) Message(w *Work, d Delivery) Message {
 	h.Set(HeaderSubject, w.Subject)
 	h.Set(HeaderDelivery, strconv.Itoa(d.Number))
 	set(HeaderFirstFailedAt, formatTime(w.FirstFailedAt))
-	set(HeaderHistory, w.History)
+	set(HeaderHistory, unbroken(w.History))
 	if d.Generation != 0 {
 		h.Set(HeaderGeneration, strconv.FormatInt(d.Generation, 10))
 	}
@@ -77,7 +81,7 @@ func (s *Sealer) Message(w *Work, d Delivery) Message {
 	}
 	if d.Fallback != NoFallback {
 		h.Set(HeaderFallback, strconv.Itoa(d.Fallback))
-		set(HeaderError, w.Error)
+		set(HeaderError, line(w.Error, MaxErrorRunes))
 	}
 	if w.Replay > 0 {
 		h.Set(HeaderReplay, strconv.Itoa(w.Replay))
@@ -86,7 +90,7 @@ func (s *Sealer) Message(w *Work, d Delivery) Message {
 		h.Set(HeaderHeld, strconv.FormatInt(ms, 10))
 	}
 	h.Set(HeaderMsgID, w.MsgID(d.Step, d.Number))
-	fitOwn(h)
+	fit(h, w)
 	h.Set(HeaderSeal, s.Seal(h))
 	return Message{Subject: d.Target, Header: h, Body: w.Body}
 }

@@ -33,7 +33,8 @@ type Record struct {
 	Success    bool   `json:"success,omitempty"`
 }
 
-// entryHeader is the JSON of HeaderEntry. Times are unix nanoseconds, 0 = none.
+// entryHeader is the JSON of HeaderEntry. Times are unix nanoseconds, 0 = none. What is
+// long has headers of its own, where it takes the bytes it has and can be shortened.
 type entryHeader struct {
 	ID       string  `json:"id"`
 	Subject  string  `json:"s"`
@@ -44,12 +45,9 @@ type entryHeader struct {
 	First    int64   `json:"t0"`
 	Last     int64   `json:"t1"`
 	Held     int64   `json:"h,omitempty"`
-	Error    string  `json:"e,omitempty"`
 	Code     string  `json:"c,omitempty"`
 	Class    string  `json:"cl,omitempty"`
-	History  string  `json:"hi,omitempty"`
 	Origin   Origin  `json:"o,omitzero"`
-	Barred   Header  `json:"b,omitempty"`
 	Step     Step    `json:"st"`
 	Due      int64   `json:"due"`
 	Attempt  int     `json:"na"`
@@ -68,7 +66,7 @@ func (e *Entry) Message(lane string) (Message, error) {
 	state, err := json.Marshal(entryHeader{
 		ID: e.ID, Subject: e.Subject, Failed: e.Work.Attempt, Delivery: e.Delivery, Replay: e.Replay, Fallback: e.Fallback,
 		First: nanos(e.FirstFailedAt), Last: nanos(e.LastFailedAt), Held: int64(e.Held),
-		Error: e.Error, Code: e.Code, Class: e.Class, History: e.History, Origin: e.Origin, Barred: e.Barred,
+		Code: e.Code, Class: e.Class, Origin: e.Origin,
 		Step: e.Step, Due: nanos(e.Due), Attempt: e.Attempt, Number: e.Number, Key: e.Key, Policy: e.Policy,
 		Reason: e.Reason, HeldAt: nanos(e.HeldAt), Source: e.Source, Record: e.Record,
 	})
@@ -77,6 +75,14 @@ func (e *Entry) Message(lane string) (Message, error) {
 	}
 	h := e.Header.Clone()
 	h.Set(HeaderEntry, string(state))
+	if e.Error != "" {
+		h.Set(HeaderError, line(e.Error, MaxErrorRunes))
+	}
+	if e.History != "" {
+		h.Set(HeaderHistory, unbroken(e.History))
+	}
+	setAside(h, e.Barred)
+	fit(h, &e.Work)
 	return Message{Subject: lane, Header: h, Body: e.Body}, nil
 }
 
@@ -94,13 +100,13 @@ func ParseEntry(m *Stored) (Entry, error) {
 	if s.ID == "" || s.Subject == "" {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: id or s: missing", HeaderEntry, m.Subject, m.Sequence)
 	}
-	_, user, _ := split(m.Header)
+	own, user, _ := split(m.Header)
 	return Entry{
 		Work: Work{
 			ID: s.ID, Subject: s.Subject, Attempt: s.Failed, Delivery: s.Delivery, Replay: s.Replay, Fallback: s.Fallback,
 			FirstFailedAt: fromNanos(s.First), LastFailedAt: fromNanos(s.Last), Held: time.Duration(s.Held),
-			Error: s.Error, Code: s.Code, Class: s.Class, History: s.History, Origin: s.Origin,
-			Header: user, Barred: s.Barred, Body: m.Body,
+			Error: own.Get(HeaderError), Code: s.Code, Class: s.Class, History: own.Get(HeaderHistory), Origin: s.Origin,
+			Header: user, Barred: parseAside(own), Body: m.Body,
 		},
 		Step: s.Step, Due: fromNanos(s.Due), Attempt: s.Attempt, Number: s.Number, Key: s.Key, Policy: s.Policy,
 		Reason: s.Reason, HeldAt: fromNanos(s.HeldAt), Source: s.Source, Record: s.Record,

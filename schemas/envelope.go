@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Types of the CloudEvents that recoveryd reads and writes.
@@ -50,11 +52,22 @@ type FailureData struct {
 	BodyJSON   json.RawMessage   `json:"body_json,omitempty"`
 }
 
-func isEnvelope(contentType string) bool {
-	if contentType == "" {
+// isEnvelope says whether the body is a CloudEvent in JSON.
+func isEnvelope(user Header) bool {
+	for name, values := range user {
+		if saysEnvelope(name, values) {
+			return true
+		}
+	}
+	return false
+}
+
+// saysEnvelope takes the name of the header in any case, as clients send it.
+func saysEnvelope(name string, values []string) bool {
+	if !strings.EqualFold(name, HeaderContentType) || !hasPrefixFold(values[0], ContentTypeEvent) {
 		return false
 	}
-	t, _, err := mime.ParseMediaType(contentType)
+	t, _, err := mime.ParseMediaType(values[0])
 	return err == nil && t == ContentTypeEvent
 }
 
@@ -62,6 +75,10 @@ func isEnvelope(contentType string) bool {
 // is an ordinary body: users' own events fail too.
 func (r *Reader) openEnvelope(f *Failure, own Header) {
 	var e Event
+	if !utf8.Valid(f.Body) { // the decoder would replace bytes, and the payload grow by it
+		f.Malformed = "body is no CloudEvents JSON: no valid UTF-8"
+		return
+	}
 	if err := json.Unmarshal(f.Body, &e); err != nil {
 		f.Malformed = "body is no CloudEvents JSON: " + err.Error()
 		return
@@ -96,7 +113,7 @@ func (r *Reader) openEnvelope(f *Failure, own Header) {
 	if d.Origin.Deliveries > 0 {
 		set(HeaderDeliveries, strconv.FormatUint(d.Origin.Deliveries, 10))
 	}
-	delete(f.Header, HeaderContentType)
+	maps.DeleteFunc(f.Header, saysEnvelope)
 	for name, value := range d.Headers {
 		if travels(name) && !hasPrefixFold(name, HeaderPrefix) {
 			f.Header[name] = []string{value}
@@ -144,8 +161,8 @@ func decodeFailureData(e Event) (FailureData, error) {
 		bad("data: only one of body, body_base64 and body_json may be given")
 	}
 	for name, value := range d.Headers {
-		if name == "" || strings.ContainsAny(name, ": \t\r\n") || strings.ContainsAny(value, "\r\n") {
-			bad("data.headers: %q is no header", name)
+		if !validName(name) || strings.ContainsAny(value, "\r\n") {
+			bad("data.headers: %q is no header that can be sent", name)
 		}
 	}
 	return d, errors.Join(faults...)
@@ -162,7 +179,7 @@ func DecodeStrict(data []byte, v any) error {
 	if err := dec.Decode(v); err != nil {
 		var t *json.UnmarshalTypeError
 		if errors.As(err, &t) {
-			return fmt.Errorf("%s: is a %s, must be a %s", t.Field, t.Value, t.Type)
+			return errors.New(strings.TrimPrefix(fmt.Sprintf("%s: is a %s, must be a %s", t.Field, t.Value, t.Type), ": "))
 		}
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -61,13 +62,26 @@ func (r *Reader) Failure(m *Stored) Failure {
 	}
 	own, user, barred := split(m.Header)
 	f.Subject, f.Body, f.Header, f.Barred, f.Fallback = f.Intake, m.Body, user, barred, NoFallback
-	if isEnvelope(user.Get(HeaderContentType)) {
+	if isEnvelope(user) {
 		r.openEnvelope(&f, own)
 	}
-	f.Truncated = fitUser(f.Header, MaxUserHeaders)
+	f.fitHeaders()
 	r.readReport(&f, own)
 	r.readState(&f, own)
 	return f
+}
+
+// fitHeaders drops the largest headers of a reporter who sends too many.
+func (f *Failure) fitHeaders() {
+	if f.Header.Size()+f.Barred.Size() <= MaxUserHeaders {
+		return
+	}
+	const limit = MaxUserHeaders - maxTruncated
+	if f.Header.Size() > MaxUserHeaders {
+		f.Truncated = fitUser(f.Header, limit)
+	}
+	f.Truncated = append(f.Truncated, fitUser(f.Barred, limit-f.Header.Size())...)
+	noteTruncated(f.Header, f.Truncated)
 }
 
 // readReport reads what a reporter may say about the failure.
@@ -127,7 +141,7 @@ func (r *Reader) readState(f *Failure, own Header) {
 		return
 	}
 	f.Subject = own.Get(HeaderSubject)
-	f.Delivery = int(f.number(own, HeaderDelivery))
+	f.Delivery = max(1, int(f.number(own, HeaderDelivery)))
 	f.Replay = int(f.number(own, HeaderReplay))
 	f.Held = time.Duration(f.number(own, HeaderHeld)) * time.Millisecond
 	f.Generation = int64(f.number(own, HeaderGeneration))
@@ -157,11 +171,11 @@ func (f *Failure) Unseal() {
 }
 
 func (f *Failure) attempt(own Header) int {
-	v := own.Get(HeaderAttempt)
-	if v == "" {
+	if _, given := own[HeaderAttempt]; !given {
 		return 1
 	}
-	n, err := strconv.Atoi(v)
+	v := own.Get(HeaderAttempt)
+	n, err := strconv.Atoi(strings.TrimSpace(v))
 	if err != nil || n < 1 || n > LastAttempt {
 		f.fault(HeaderAttempt, v, "is no attempt number; taken as the last attempt")
 		return LastAttempt
@@ -177,6 +191,7 @@ func (f *Failure) number(own Header, name string) uint64 {
 	n, err := strconv.ParseUint(v, 10, 63)
 	if err != nil {
 		f.fault(name, v, "is no number; ignored")
+		return 0
 	}
 	return n
 }
@@ -221,8 +236,8 @@ const maxHint = 366 * 24 * time.Hour
 // RFC 3339 time; the result counts from at. A time in the past is a hint of zero.
 func parseHint(v string, at time.Time) (time.Duration, bool) {
 	v = strings.TrimSpace(v)
-	if s, err := strconv.ParseFloat(v, 64); err == nil {
-		if math.IsNaN(s) {
+	if s, err := strconv.ParseFloat(v, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		if math.IsNaN(s) || err == nil && math.IsInf(s, 0) { // the words, not too many digits
 			return 0, false
 		}
 		return clampHint(s * float64(time.Second)), true
@@ -231,7 +246,7 @@ func parseHint(v string, at time.Time) (time.Duration, bool) {
 		return clampHint(float64(d)), true
 	}
 	for _, layout := range []string{time.RFC3339Nano, time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC} {
-		if t, err := time.Parse(layout, v); err == nil {
+		if t, err := time.ParseInLocation(layout, v, time.UTC); err == nil {
 			return clampHint(max(0, float64(t.Sub(at)))), true
 		}
 	}
@@ -239,5 +254,8 @@ func parseHint(v string, at time.Time) (time.Duration, bool) {
 }
 
 func clampHint(ns float64) time.Duration {
-	return time.Duration(math.Max(-1, math.Min(ns, float64(maxHint))))
+	if ns < 0 {
+		return -1
+	}
+	return time.Duration(math.Min(ns, float64(maxHint)))
 }

@@ -2,9 +2,9 @@ package schemas
 
 import (
 	"net/textproto"
-	"sort"
+	"slices"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 )
 
 // Headers of reports and deliveries. All begin with HeaderPrefix.
@@ -54,25 +54,45 @@ const (
 
 // Limits, in bytes unless said otherwise.
 const (
-	MaxUserHeaders = 56 << 10     // user headers over this lose the largest
+	MaxUserHeaders = 56 << 10     // the reporter's headers over this lose the largest
 	MaxHeaders     = 64<<10 - 512 // all headers of one message; the server's limit is 64 KiB
 	MaxErrorRunes  = 1000         // characters of Recovery-Error that are kept
-	MaxCode        = 64
-	MaxName        = 256 // of a stream or consumer
+	MaxCode        = 64           // characters
+	MaxName        = 256          // characters of a stream or consumer
 	MaxID          = 128
 	Overhead       = 16 << 10 // what recoveryd may add to a message
 )
 
 // split separates the headers of recoveryd (names put into canonical case) from those of
-// the user that travel, and those that must not.
+// the user that travel, and those that must not or cannot. Recovery-Truncated travels with
+// the user's headers, since it tells of them.
 func split(h Header) (own, user, barred Header) {
 	own, user = make(Header, 16), make(Header, len(h))
+	var odd map[string]string // by canonical name, the name that was taken for it
 	for name, values := range h {
+		values = oneLine(values)
 		switch {
 		case len(values) == 0:
 		case hasPrefixFold(name, HeaderPrefix):
-			own[canonical(name)] = values
-		case travels(name):
+			key := canonical(name)
+			if key != name {
+				// The same header in several cases: which one counts must not depend on
+				// the order of a map, or two replicas would read two different failures.
+				_, exact := h[key]
+				if taken, ok := odd[key]; exact || ok && taken < name {
+					continue
+				}
+				if odd == nil {
+					odd = make(map[string]string, 2)
+				}
+				odd[key] = name
+			}
+			if key == HeaderTruncated {
+				user[key] = values
+			} else {
+				own[key] = values
+			}
+		case travels(name) && validName(name):
 			user[name] = values
 		default:
 			if barred == nil {
@@ -84,88 +104,53 @@ func split(h Header) (own, user, barred Header) {
 	return own, user, barred
 }
 
+// canonical puts a name of recoveryd into its case; the rest of a name that was kept aside
+// is the user's.
 func canonical(name string) string {
-	if strings.HasPrefix(name, HeaderPrefix) {
-		return name
+	if hasPrefixFold(name, HeaderOriginalPrefix) {
+		return HeaderOriginalPrefix + name[len(HeaderOriginalPrefix):]
 	}
 	return textproto.CanonicalMIMEHeaderKey(name)
 }
 
-// fitUser drops the largest headers until the rest takes at most limit bytes, and names
-// the dropped in sorted order.
-func fitUser(h Header, limit int) (dropped []string) {
-	size := h.Size()
-	if size <= limit {
-		return nil
+// oneLine replaces line breaks, which would end a header and begin another one.
+func oneLine(values []string) []string {
+	breaks := func(v string) bool { return strings.ContainsAny(v, "\r\n") }
+	if !slices.ContainsFunc(values, breaks) {
+		return values
 	}
-	names := make([]string, 0, len(h))
-	for name := range h {
-		names = append(names, name)
+	clean := make([]string, len(values))
+	for i, v := range values {
+		clean[i] = unbroken(v)
 	}
-	one := func(name string) int { return Header{name: h[name]}.Size() }
-	sort.Slice(names, func(i, j int) bool {
-		if a, b := one(names[i]), one(names[j]); a != b {
-			return a > b
-		}
-		return names[i] < names[j]
-	})
-	for _, name := range names {
-		if size <= limit {
-			break
-		}
-		size -= one(name)
-		delete(h, name)
-		dropped = append(dropped, name)
-	}
-	sort.Strings(dropped)
-	return dropped
+	return clean
 }
 
-// fitOwn makes a message that recoveryd's own headers made too large fit again: the error
-// is shortened first, then the history goes. User headers were bounded on the way in.
-func fitOwn(h Header) {
-	if h.Size() <= MaxHeaders {
-		return
-	}
-	if e := h.Get(HeaderError); e != "" {
-		h.Set(HeaderError, cutBytes(e, 256))
-	}
-	if h.Size() > MaxHeaders {
-		delete(h, HeaderHistory)
-	}
+func unbroken(v string) string {
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
 }
 
 // line makes a text fit for one header line: control characters become spaces, invalid
-// UTF-8 is replaced, and at most max runes are kept.
+// UTF-8 is replaced, at most max characters are kept, without space around them.
 func line(s string, max int) string {
-	clean := true
+	clean := len(s) <= max
 	for i := 0; i < len(s) && clean; i++ {
 		clean = s[i] >= ' ' && s[i] < 0x7f
 	}
-	if clean && len(s) <= max {
-		return s
+	if clean {
+		return strings.TrimSpace(s)
 	}
 	var b strings.Builder
 	n := 0
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+	for _, r := range s {
 		if n == max {
 			break
 		}
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			r = ' '
 		}
-		b.WriteRune(r)
+		b.WriteRune(r) // an invalid byte was read as U+FFFD
 		n++
 	}
 	return strings.TrimSpace(b.String())
-}
-
-func cutBytes(s string, max int) string {
-	if len(s) <= max {
-		return s
-	}
-	for max > 0 && !utf8.RuneStart(s[max]) {
-		max--
-	}
-	return s[:max]
 }

@@ -150,7 +150,7 @@ func ParseDuration(s string) (Duration, error) {
 	d := time.Duration(n) * 24 * time.Hour
 	if rest != "" {
 		more, err := time.ParseDuration(rest)
-		if err != nil || more < 0 {
+		if err != nil || more < 0 || d+more < 0 {
 			return 0, fmt.Errorf("%q is no duration like 500ms, 30s, 5m, 24h or 20d", s)
 		}
 		d += more

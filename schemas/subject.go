@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxSubject is the longest subject, in bytes, that recoveryd serves. Subjects derived
@@ -37,9 +37,14 @@ func (s Subjects) Outcome(kind, subject string) string {
 	return s.Prefix + ".outcomes." + kind + "." + SafeSubject(subject)
 }
 
-// Breaker is where a change of a breaker is published.
+// Breaker is where a change of a breaker is published. A key that is longer than any made
+// from one subject is named by its hash, or the subject would exceed the control line.
 func (s Subjects) Breaker(state, key string) string {
-	return s.Prefix + ".breakers." + state + "." + EscapeKey(key)
+	token := EscapeKey(key)
+	if len(token) > 3*MaxSubject {
+		token = "_hash." + KeyHash(key)
+	}
+	return s.Prefix + ".breakers." + state + "." + token
 }
 
 // Dead is where a dead letter is stored.
@@ -81,18 +86,24 @@ func (s Subjects) ParseIntake(subject string) (shard int, original string, err e
 	if !ok {
 		return 0, "", fmt.Errorf("subject %q is not below %s.intake", subject, s.Prefix)
 	}
-	number, original, ok := strings.Cut(rest, ".")
-	shard, err = strconv.Atoi(number)
-	if !ok || err != nil || shard < 0 {
-		return 0, "", fmt.Errorf("subject %q names no shard after %s.intake", subject, s.Prefix)
+	number, original, _ := strings.Cut(rest, ".")
+	shard, ok = parseShard(number)
+	if !ok || original == "" {
+		return 0, "", fmt.Errorf("subject %q names no shard and subject after %s.intake", subject, s.Prefix)
 	}
 	return shard, original, nil
+}
+
+// parseShard reads a number as the server writes it: no sign, no leading zero.
+func parseShard(number string) (shard int, ok bool) {
+	n, err := strconv.ParseUint(number, 10, 31)
+	return int(n), err == nil && (number == "0" || number[0] != '0')
 }
 
 // ParseSucceeded reads the subject out of a success report's subject.
 func (s Subjects) ParseSucceeded(subject string) (string, error) {
 	rest, ok := strings.CutPrefix(subject, s.Prefix+".succeeded.")
-	if !ok {
+	if !ok || rest == "" {
 		return "", fmt.Errorf("subject %q is not below %s.succeeded", subject, s.Prefix)
 	}
 	return rest, nil
@@ -124,27 +135,25 @@ func (s Subjects) ParseLedger(subject string) (Lane, error) {
 		return bad()
 	}
 	number, rest, _ := strings.Cut(rest, ".")
-	shard, err := strconv.Atoi(number)
-	if err != nil || shard < 0 {
+	shard, ok := parseShard(number)
+	if !ok {
 		return bad()
 	}
-	kind, arg, _ := strings.Cut(rest, ".")
+	kind, arg, more := strings.Cut(rest, ".")
 	lane := Lane{Shard: shard, Kind: kind}
-	switch kind {
-	case LaneDue:
-		lane.Second, err = strconv.ParseInt(arg, 10, 64)
-		if err != nil {
+	switch {
+	case kind == LaneDue:
+		second, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil || strconv.FormatInt(second, 10) != arg {
 			return bad()
 		}
-	case LaneHeld:
-		if lane.Hash = arg; len(arg) != 32 {
+		lane.Second = second
+	case kind == LaneHeld:
+		if hash, err := hex.DecodeString(arg); err != nil || len(hash) != 16 || strings.ToLower(arg) != arg {
 			return bad()
 		}
-	case LaneSignal, LaneDead:
-		if arg != "" {
-			return bad()
-		}
-	default:
+		lane.Hash = arg
+	case more || kind != LaneSignal && kind != LaneDead:
 		return bad()
 	}
 	return lane, nil
@@ -154,19 +163,27 @@ func (s Subjects) ParseLedger(subject string) (Lane, error) {
 // failure: fnv32a over the whole incoming subject modulo n, as nats-server computes
 // {{partition(n)}} without token indexes.
 func (s Subjects) Partition(subject string, n int) int {
-	h := fnv.New32a()
-	h.Write([]byte(s.Failed(subject)))
-	return int(h.Sum32() % uint32(n))
+	const offset, prime = 2166136261, 16777619
+	h := uint32(offset)
+	for _, part := range [...]string{s.Prefix, ".failed.", subject} {
+		for i := 0; i < len(part); i++ {
+			h = (h ^ uint32(part[i])) * prime
+		}
+	}
+	return int(h % uint32(n))
 }
 
 // CheckLiteral says why a subject cannot be published to: it is empty, longer than
-// MaxSubject, holds a wildcard, white space or a control character, or an empty token.
+// MaxSubject, no UTF-8 (it could not be told in JSON without changing it), or holds a
+// wildcard, white space or a control character, or an empty token.
 func CheckLiteral(subject string) error {
 	switch {
 	case subject == "":
 		return errors.New("subject is empty")
 	case len(subject) > MaxSubject:
 		return fmt.Errorf("subject has %d bytes, at most %d are served", len(subject), MaxSubject)
+	case !utf8.ValidString(subject):
+		return fmt.Errorf("subject %q is no valid UTF-8", subject)
 	}
 	token := 0
 	for i := 0; i < len(subject); i++ {
@@ -313,8 +330,8 @@ func CheckPattern(pattern string) error {
 			return fmt.Errorf("pattern %q holds > before its end", pattern)
 		case len(t) > 1 && strings.ContainsAny(t, "*>"):
 			return fmt.Errorf("pattern %q holds a wildcard within the token %q", pattern, t)
-		case strings.ContainsAny(t, " \t\r\n"):
-			return fmt.Errorf("pattern %q holds white space", pattern)
+		case strings.ContainsFunc(t, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+			return fmt.Errorf("pattern %q holds white space or a control character", pattern)
 		}
 	}
 	return nil

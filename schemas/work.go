@@ -44,7 +44,9 @@ type Origin struct {
 
 // Size is what the work takes in memory, in bytes, roughly.
 func (w *Work) Size() int {
-	return 512 + len(w.Body) + w.Header.Size() + len(w.History) + len(w.Error)
+	const each = 96 // of a header in its map, besides its bytes
+	return 512 + len(w.Body) + len(w.History) + len(w.Error) +
+		w.Header.Size() + w.Barred.Size() + each*(len(w.Header)+len(w.Barred))
 }
 
 // Step names what a publish does with a delivery; it is part of the message id.
