@@ -9,14 +9,13 @@ const (
 	runMemory = time.Hour
 )
 
-// look returns when the next Tick is needed; 0 = never. Only a Tick or a transition may put it off, or what an
-// outcome asked for would be lost to the input after it.
+// look returns when the next Tick is needed; 0 = never. Only a Tick or a transition answers a Tick that is due by now:
+// what an outcome asked for must not be lost to the input after it.
 func (b *breaker) look(c *BreakerConfig, in *Input, out *Output) int64 {
-	next := b.nextLook(c, in, out)
-	if in.Kind == InTick || out.Changed || b.next == 0 || next == 0 {
-		return next
+	if asked := b.next != 0 && b.next <= in.Now; asked && in.Kind != InTick && !out.Changed {
+		return b.next
 	}
-	return min(next, b.next)
+	return b.nextLook(c, in, out)
 }
 
 // nextLook returns when the next Tick can bring something, as far as this input knows.

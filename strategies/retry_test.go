@@ -179,6 +179,12 @@ func checkDelay(t interface{ Fatalf(string, ...any) }, r Retry, id string, attem
 		low = 0.5
 	}
 	got := r.Delay(id, attempt)
+	if r.Jitter == JitterNone {
+		low, high = 0, 2
+		if got != base {
+			t.Fatalf("%v without jitter, then %v", base, got)
+		}
+	}
 	if got < saturate(float64(base)*low)-1 || got > saturate(float64(base)*high) {
 		t.Fatalf("%s: %v is not within %v and %v of %v", r.Jitter, got, low, high, base)
 	}
