@@ -33,7 +33,7 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 		}
 	}
 	set(HeaderID, d.ID)
-	h.Set(HeaderSubject, headerSubject(d.Subject))
+	h.Set(HeaderSubject, Readable(d.Subject))
 	set(HeaderReason, d.Reason)
 	set(HeaderCause, d.Cause)
 	h.Set(HeaderAttempt, strconv.Itoa(d.Attempt))
@@ -68,8 +68,8 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 	return Message{Subject: subject, Header: h, Body: d.Body}
 }
 
-// headerSubject keeps a subject of any length or content readable in a header.
-func headerSubject(subject string) string {
+// Readable keeps a subject of any length or content readable in a header.
+func Readable(subject string) string {
 	return cutBytes(line(subject, 4096), 4096)
 }
 

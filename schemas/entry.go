@@ -93,7 +93,7 @@ func ParseEntry(m *Stored) (Entry, error) {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: %w", HeaderEntry, m.Subject, m.Sequence, err)
 	}
 	switch s.Step {
-	case StepRetry, StepFallback, StepDead, StepReplay:
+	case StepRetry, StepFallback, StepDead, StepReplay, StepDiscard:
 	default:
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: st: %q is no step", HeaderEntry, m.Subject, m.Sequence, s.Step)
 	}

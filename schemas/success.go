@@ -4,7 +4,8 @@ import "time"
 
 // Success is a report that work succeeded.
 type Success struct {
-	Subject       string
+	Subject       string // the original one
+	Intake        string // the subject that succeeded: the original one, or a fallback
 	ID            string
 	Attempt       int
 	Delivery      int
@@ -29,7 +30,7 @@ func (r *Reader) Success(m *Stored) (Success, error) {
 	own, _, _ := split(m.Header)
 	r.readState(&f, own)
 	return Success{
-		Subject: f.Subject, ID: f.ID, Attempt: f.Attempt, Delivery: f.Delivery, Replay: f.Replay, Generation: f.Generation,
+		Subject: f.Subject, Intake: subject, ID: f.ID, Attempt: f.Attempt, Delivery: f.Delivery, Replay: f.Replay, Generation: f.Generation,
 		Fallback: f.Fallback, Probe: f.Probe, At: f.At, FirstFailedAt: f.FirstFailedAt, Sealed: f.Sealed, Faults: f.Faults,
 	}, nil
 }

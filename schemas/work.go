@@ -58,6 +58,7 @@ const (
 	StepFallback Step = "fallback"
 	StepDead     Step = "dead"
 	StepReplay   Step = "replay"
+	StepDiscard  Step = "discard"
 )
 
 // MsgID is the Nats-Msg-Id of a step: 32 hex digits of a SHA-256 over the step, the

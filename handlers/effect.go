@@ -1,0 +1,46 @@
+package handlers
+
+import (
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/strategies"
+)
+
+// effect is something that the shard wants done outside: decisions are values, computed
+// once by the shard and then executed by its loop.
+type effect struct {
+	kind effectKind
+
+	item     *item           // publish
+	message  schemas.Message // publish
+	event    Event           // observe
+	settle   func()          // settle
+	lane     *lane           // read, purge
+	from     uint64          // read: first sequence
+	messages int             // read: at most
+	bytes    int             // read: at most, roughly
+	before   uint64          // purge: first sequence that stays
+	expected int             // purge: entries it should remove
+	sequence uint64          // remove
+	subject  string          // owner
+	breaker  breakerKey      // store
+	snapshot *strategies.Snapshot
+	revision uint64
+}
+
+type effectKind uint8
+
+const (
+	effPublish effectKind = iota // store a message, then call shard.published
+	effObserve                   // tell the observer
+	effSettle                    // acknowledge a report
+	effRead                      // read a lane, then call shard.loaded
+	effPurge                     // purge a lane, then call shard.purged
+	effRemove                    // delete one entry
+	effOwner                     // ask which stream stores a subject, then call shard.owned
+	effStore                     // store or delete a breaker's state, then call shard.stored
+)
+
+// breakerKey names a breaker of a shard.
+type breakerKey struct{ policy, key string }
+
+func (k breakerKey) String() string { return k.policy + "\x00" + k.key }

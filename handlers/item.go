@@ -1,0 +1,113 @@
+package handlers
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// stage is how far an item has come. Each stage but the first ends with a PubAck.
+type stage uint8
+
+const (
+	stageWaiting    stage = iota // for its time, in the heap
+	stageAnnouncing              // that it was scheduled is being stored, before it waits
+	stageMoving                  // its redelivery, ledger entry, fallback or letter is being stored
+	stageTelling                 // its outcomes are being stored
+	stageSettled                 // its source is acknowledged
+)
+
+// move is what is being stored of an item.
+type move uint8
+
+const (
+	moveDeliver move = iota // to its subject or to a fallback
+	moveLetter              // to the store of dead letters
+	moveLater               // to a slot of the ledger, for its due time
+	moveHold                // to the lane of its breaker
+	movePark                // to the lane of letters that cannot be stored
+	moveOver                // to the shard that is home to its breaker
+	moveDrop                // nowhere: it is discarded
+)
+
+// item is work on its way through a shard. It comes from a report of the intake stream or
+// from an entry of a lane, and that source is settled last.
+type item struct {
+	work   schemas.Work
+	policy *Policy // nil if no policy serves it: it can only become a letter
+	step   schemas.Step
+	due    time.Time
+	key    string // of its breaker
+	reason string // of a letter
+	kind   string // of the outcome of a letter: dead or rejected
+
+	attempt, number int // of the delivery to come
+	next            int // index of the fallback to try, with step fallback
+	skipped         []int
+	truncated       []string
+	faults          []string
+	heldAt          time.Time
+	source          uint64 // sequence of the report
+	record          *schemas.Record
+
+	settle func() // of a report; nil for an entry
+	lane   *lane  // of an entry
+	seq    uint64 // in its stream
+
+	into       *lane // that it is being appended to
+	stage      stage
+	move       move
+	target     string
+	generation int64
+	probe      bool
+	deleted    bool // from its lane, by itself
+	tries      int  // of the publish that is due now
+	wake       time.Time
+	index      int // in the heap, -1 when not in it
+	bytes      int64
+	tells      []schemas.Outcome // to be stored before the source is settled
+	lateness   time.Duration
+	deadSeq    uint64
+	onlyTell   bool // it carries an event and nothing else
+	event      schemas.Message
+}
+
+// forget drops what is no longer needed, so that nothing large hangs on a settled item.
+func (it *item) forget() {
+	it.work.Header, it.work.Barred, it.work.Body, it.tells = nil, nil, nil, nil
+	it.event = schemas.Message{}
+}
+
+// waiting is a heap of items by the time at which something must be done.
+type waiting []*item
+
+func (w waiting) Len() int           { return len(w) }
+func (w waiting) Less(i, j int) bool { return w[i].wake.Before(w[j].wake) }
+func (w waiting) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+func (w *waiting) Push(x any) {
+	it := x.(*item)
+	it.index = len(*w)
+	*w = append(*w, it)
+}
+func (w *waiting) Pop() any {
+	old := *w
+	it := old[len(old)-1]
+	old[len(old)-1] = nil
+	*w = old[:len(old)-1]
+	it.index = -1
+	return it
+}
+
+func (w *waiting) fix(it *item)    { heap.Fix(w, it.index) }
+func (w *waiting) add(it *item)    { heap.Push(w, it) }
+func (w *waiting) remove(it *item) { heap.Remove(w, it.index) }
+func (w waiting) first() *item {
+	if len(w) == 0 {
+		return nil
+	}
+	return w[0]
+}

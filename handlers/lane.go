@@ -1,0 +1,180 @@
+package handlers
+
+import (
+	"container/heap"
+	"math"
+	"time"
+)
+
+// lane is what a shard knows of one subject of its ledger: a slot of the calendar, the
+// messages that one breaker holds, what other shards handed over, or letters that cannot
+// be stored yet. Entries are read in order, settled in any order, and purged as a prefix,
+// only up to the last sequence that was read: a later entry may be on its way.
+type lane struct {
+	subject string
+	kind    string // of schemas.Lane*
+	second  int64  // of a slot
+	policy  string // of a held lane, once an entry told it
+	key     string // of a held lane, once an entry told it
+
+	announced uint64 // highest sequence known to be stored
+	read      uint64 // everything up to here was read
+	unread    int64  // entries stored after that, as far as known
+	coming    int    // appends of this shard without an answer
+
+	entries []*item // read and not yet purged, in order
+	settled int     // of entries, in any place
+
+	wanted  bool // stands in the shard's list of lanes to be read
+	reading bool
+	purging bool
+	empties int       // reads in a row that found nothing although something is announced
+	retry   time.Time // nothing is read before
+	index   int       // in the calendar, -1 when not in it
+}
+
+// complete says whether everything known to be stored was read.
+func (l *lane) complete() bool { return l.read >= l.announced && l.unread <= 0 }
+
+// idle says whether the lane can be forgotten.
+func (l *lane) idle() bool {
+	return l.complete() && len(l.entries) == 0 && l.coming == 0 && !l.reading && !l.purging
+}
+
+// announce takes note of a stored entry. counted says that it was announced before.
+func (l *lane) announce(seq uint64, counted bool) {
+	l.announced = max(l.announced, seq)
+	if !counted && seq > l.read {
+		l.unread++
+	}
+}
+
+// length is how many messages stand in the lane, those on their way into it included.
+func (l *lane) length() int {
+	return int(min(max(0, l.unread)+int64(len(l.entries)-l.settled+l.coming), math.MaxInt32))
+}
+
+// Reads that find nothing although something is announced are repeated: a replica may lag.
+// These bound how often, for entries counted at the start and for announced ones.
+const (
+	emptyCounted   = 3
+	emptyAnnounced = 40
+)
+
+// load takes what a read found. lost says that entries which were announced are not there
+// and never will be: somebody removed them.
+func (l *lane) load(found []*item, more bool) (lost int64) {
+	l.entries = append(l.entries, found...)
+	if n := len(found); n > 0 {
+		l.read = max(l.read, found[n-1].seq)
+		l.unread = max(0, l.unread-int64(n))
+		l.empties = 0
+		if l.unread == 0 && l.read < l.announced {
+			l.unread = 1
+		}
+		return 0
+	}
+	if more || l.complete() {
+		return 0
+	}
+	l.empties++
+	if l.read < l.announced && l.empties >= emptyAnnounced {
+		lost = l.unread
+		l.read, l.unread, l.empties = l.announced, 0, 0
+	} else if l.read >= l.announced && l.empties >= emptyCounted {
+		l.unread, l.empties = 0, 0
+	}
+	return lost
+}
+
+// settle marks an entry as done. alone says that it must be deleted by itself, because it
+// was taken from the middle of the lane and entries before it stay.
+func (l *lane) settle(it *item) (alone bool) {
+	it.stage = stageSettled
+	l.settled++
+	it.deleted = it.probe && len(l.entries) > 0 && l.entries[0] != it
+	return it.deleted
+}
+
+// prefix is the number of entries at the head that are settled.
+func (l *lane) prefix() int {
+	n := 0
+	for n < len(l.entries) && l.entries[n].stage == stageSettled {
+		n++
+	}
+	return n
+}
+
+// cut removes the settled prefix of n entries. before is the first sequence that must stay,
+// expected how many entries a purge up to it should remove.
+func (l *lane) cut(n int) (before uint64, expected int) {
+	before = l.entries[n-1].seq + 1
+	for i, it := range l.entries[:n] {
+		if !it.deleted {
+			expected++
+		}
+		l.entries[i] = nil
+	}
+	l.entries = l.entries[n:]
+	if len(l.entries) == 0 {
+		l.entries = nil
+	}
+	l.settled -= n
+	return before, expected
+}
+
+// calendar is a heap of slots by their second.
+type calendar []*lane
+
+func (c calendar) Len() int           { return len(c) }
+func (c calendar) Less(i, j int) bool { return c[i].second < c[j].second }
+func (c calendar) Swap(i, j int) {
+	c[i], c[j] = c[j], c[i]
+	c[i].index, c[j].index = i, j
+}
+func (c *calendar) Push(x any) {
+	l := x.(*lane)
+	l.index = len(*c)
+	*c = append(*c, l)
+}
+func (c *calendar) Pop() any {
+	old := *c
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*c = old[:len(old)-1]
+	l.index = -1
+	return l
+}
+
+func (c *calendar) add(l *lane) { heap.Push(c, l) }
+func (c *calendar) remove(l *lane) {
+	if l.index >= 0 {
+		heap.Remove(c, l.index)
+	}
+}
+
+// slotSecond is the slot of a due time: one second wide for waits under an hour, 16 s
+// under six hours, else 256 s, so that far waits do not make a subject each.
+func slotSecond(due, now int64) int64 {
+	const hour = int64(3600e9)
+	width := int64(1)
+	switch wait := due - now; {
+	case wait >= 6*hour:
+		width = 256
+	case wait >= hour:
+		width = 16
+	}
+	second := due / 1e9
+	return second - second%width
+}
+
+// moving counts the entries that were read and are on their way.
+func (l *lane) moving() int {
+	n := 0
+	for _, it := range l.entries {
+		if it.stage != stageWaiting && it.stage != stageSettled {
+			n++
+		}
+	}
+	return n
+}

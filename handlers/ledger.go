@@ -1,0 +1,342 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/strategies"
+)
+
+// Reading of the ledger.
+const (
+	readAhead    = 2 * time.Second // before a slot begins; what it must cover is a read, not a wait
+	readMessages = 1000            // of a slot at once
+	readBytes    = 2 << 20         // at once
+	headMessages = 64              // of a held lane: as many as probes are chosen from
+	purgeBatch   = 256             // settled entries at the head that are worth a purge of their own
+	readRetry    = 250 * time.Millisecond
+)
+
+// loadedEntry is an entry as it was read, parsed outside of the shard's loop.
+type loadedEntry struct {
+	stored schemas.Stored
+	entry  schemas.Entry
+	err    error
+}
+
+// boot takes what the ledger and the state store held when the shard was taken: how many
+// entries each lane has, the last sequence of the ledger then, and all breaker states.
+func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, states []storedState) {
+	s.followed = last
+	for subject, n := range counts {
+		l := s.lane(now, subject)
+		if l == nil {
+			continue
+		}
+		l.unread = int64(n)
+		if l.kind == schemas.LaneHeld {
+			s.unnamed++
+		}
+		if l.kind != schemas.LaneDue {
+			s.want(l)
+		}
+	}
+	for _, st := range states {
+		s.restore(now, st)
+	}
+	s.look(now)
+}
+
+// lane is the lane of a subject, made if it is not known; nil, with an alarm, if the
+// subject is none of the ledger's.
+func (s *shard) lane(now time.Time, subject string) *lane {
+	if l := s.lanes[subject]; l != nil {
+		return l
+	}
+	parsed, err := s.subjects.ParseLedger(subject)
+	if err == nil && parsed.Shard != s.index {
+		err = fmt.Errorf("it belongs to shard %d", parsed.Shard)
+	}
+	if err != nil {
+		s.alarm(now, "ledger lane", subject, err)
+		return nil
+	}
+	l := &lane{subject: subject, kind: parsed.Kind, second: parsed.Second, index: -1}
+	s.lanes[subject] = l
+	if l.kind == schemas.LaneDue {
+		s.slots.add(l)
+	}
+	return l
+}
+
+// announced says that an entry is stored, as the follower of the ledger saw it.
+func (s *shard) announced(now time.Time, subject string, seq uint64) {
+	s.followed = max(s.followed, seq)
+	_, counted := s.ahead[seq]
+	delete(s.ahead, seq)
+	if l := s.lane(now, subject); l != nil {
+		s.announce(l, seq, counted)
+	}
+}
+
+// appended says that an append of this shard is stored.
+func (s *shard) appended(l *lane, seq uint64) {
+	l.coming--
+	counted := seq <= s.followed
+	if !counted {
+		s.ahead[seq] = struct{}{}
+	}
+	s.announce(l, seq, counted)
+}
+
+func (s *shard) announce(l *lane, seq uint64, counted bool) {
+	l.announce(seq, counted)
+	switch {
+	case l.kind == schemas.LaneHeld:
+		s.touch(l)
+	case l.kind == schemas.LaneDue && l.index < 0 && !l.wanted:
+		s.want(l) // its time has come already
+	case l.kind != schemas.LaneDue:
+		s.want(l)
+	}
+}
+
+// openSlots moves the slots that are near to the lanes that want to be read.
+func (s *shard) openSlots(now time.Time) {
+	for len(s.slots) > 0 && time.Unix(s.slots[0].second, 0).Sub(now) <= readAhead {
+		l := s.slots[0]
+		s.slots.remove(l)
+		s.want(l)
+	}
+}
+
+func (s *shard) want(l *lane) {
+	if !l.wanted {
+		l.wanted = true
+		s.wanting = append(s.wanting, l)
+	}
+}
+
+// room says whether a lane may be read now.
+func (s *shard) room(l *lane) bool {
+	switch l.kind {
+	case schemas.LaneHeld:
+		return true // bounded by the window of its breaker
+	case schemas.LaneDead:
+		return len(l.entries) == l.settled
+	}
+	return s.bytes < s.memory
+}
+
+// readWanted reads the lanes that want it, in order.
+func (s *shard) readWanted(now time.Time) {
+	s.wanting = slices.DeleteFunc(s.wanting, func(l *lane) bool {
+		switch {
+		case l.reading:
+			return false
+		case l.complete():
+			l.wanted = false
+			s.trim(l)
+			return true
+		case now.Before(l.retry) || !s.room(l):
+			return false
+		case l.kind == schemas.LaneHeld && l.key != "":
+			l.wanted = false
+			s.touch(l)
+			return true
+		}
+		n := readMessages
+		if l.kind == schemas.LaneHeld || l.kind == schemas.LaneDead {
+			n = headMessages
+		}
+		s.read(l, n)
+		return false
+	})
+}
+
+func (s *shard) read(l *lane, messages int) {
+	l.reading = true
+	bytes := int(max(64<<10, min(readBytes, s.memory-s.bytes)))
+	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: bytes})
+}
+
+// loaded takes what a read found. more says that there may be more after it.
+func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, err error) {
+	l.reading = false
+	if err != nil {
+		l.retry = now.Add(4 * readRetry)
+		s.observe(Event{Kind: EventFault, At: now, Op: "read ledger", Subject: l.subject, Err: err})
+		s.want(l)
+		return
+	}
+	items := make([]*item, len(found))
+	for i := range found {
+		items[i] = s.fromEntry(now, l, &found[i])
+	}
+	if lost := l.load(items, more); lost > 0 {
+		s.alarm(now, "read ledger", l.subject, fmt.Errorf("%d announced entries are gone: somebody removed them", lost))
+	}
+	l.retry = time.Time{}
+	if len(found) == 0 && !l.complete() {
+		l.retry = now.Add(readRetry)
+		s.want(l)
+	}
+	for _, it := range items {
+		s.enter(now, it)
+	}
+	s.trim(l)
+	s.touch(l)
+	s.look(now)
+}
+
+// fromEntry makes an item of an entry. An entry that cannot be read becomes a letter: it
+// is never dropped.
+func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
+	w := e.entry.Work
+	it := &item{
+		work: w, policy: s.policyFor(w.Subject), lane: l, seq: e.stored.Sequence, index: -1, kind: schemas.KindDead,
+		step: e.entry.Step, due: e.entry.Due, key: e.entry.Key, reason: e.entry.Reason, next: w.Fallback,
+		attempt: e.entry.Attempt, number: e.entry.Number, heldAt: e.entry.HeldAt, source: e.entry.Source, record: e.entry.Record,
+	}
+	if it.reason == schemas.ReasonRefused {
+		it.kind = schemas.KindRejected
+	}
+	if e.err != nil {
+		it.work = schemas.Work{
+			ID: fmt.Sprintf("ledger-%d-%d", s.index, e.stored.Sequence), Subject: e.stored.Subject, Attempt: 1, Delivery: 1,
+			Fallback: schemas.NoFallback, LastFailedAt: e.stored.Time, FirstFailedAt: e.stored.Time,
+			Error: e.err.Error(), Header: e.stored.Header, Body: e.stored.Body,
+		}
+		it.step, it.due, it.reason, it.kind = schemas.StepDead, now, schemas.ReasonMalformed, schemas.KindDead
+	}
+	return it
+}
+
+// enter lets an item that was read from a lane go on. An entry stored twice, because the
+// answer to the first append was lost, is settled at once: the other one is in memory.
+func (s *shard) enter(now time.Time, it *item) {
+	twin := s.bySource[it.source]
+	s.adoptEntry(it, twin)
+	if it.source != 0 && twin != nil && twin.number == it.number {
+		s.finish(now, it)
+		return
+	}
+	switch {
+	case it.policy == nil && it.step != schemas.StepDead:
+		it.kind = schemas.KindRejected
+		s.letter(now, it, schemas.ReasonRefused, fmt.Sprintf("no policy serves %q any more", it.work.Subject))
+	case it.lane.kind == schemas.LaneHeld:
+		it.stage = stageWaiting
+		s.name(it)
+	case it.step == schemas.StepDead:
+		s.start(now, it, moveLetter)
+	case it.lane.kind == schemas.LaneSignal && it.record != nil:
+		s.count(now, it)
+		s.proceed(now, it)
+	default:
+		s.place(now, it)
+	}
+}
+
+func (s *shard) adoptEntry(it, twin *item) {
+	it.bytes = int64(it.work.Size())
+	s.bytes += it.bytes
+	if it.source != 0 && twin == nil {
+		s.bySource[it.source] = it
+	}
+}
+
+// name learns from an entry which breaker a held lane belongs to.
+func (s *shard) name(it *item) {
+	l := it.lane
+	if l.key != "" {
+		return
+	}
+	l.policy, l.key = it.policyName(), it.key
+	s.held[breakerKey{l.policy, l.key}] = l
+	s.unnamed = max(0, s.unnamed-1)
+}
+
+// trim purges what is settled at the head of a lane and forgets the lane when nothing is
+// left of it.
+func (s *shard) trim(l *lane) {
+	n := l.prefix()
+	all := l.complete() && n == len(l.entries) && l.coming == 0
+	if n > 0 && !l.purging && (all || n >= purgeBatch) {
+		before, expected := l.cut(n)
+		l.purging = true
+		s.emit(effect{kind: effPurge, lane: l, before: before, expected: expected})
+	}
+	if l.idle() && !l.wanted && s.lanes[l.subject] == l && l.kind == schemas.LaneDue {
+		s.slots.remove(l)
+		delete(s.lanes, l.subject)
+	}
+	if l.idle() && l.kind == schemas.LaneHeld && l.key != "" {
+		k := breakerKey{l.policy, l.key}
+		if set := s.sets[l.policy]; set == nil || set.State(l.key) == strategies.Closed {
+			delete(s.held, k)
+			delete(s.lanes, l.subject)
+		}
+	}
+}
+
+// purged takes the answer to a purge.
+func (s *shard) purged(now time.Time, l *lane, before uint64, removed, expected int, err error) {
+	l.purging = false
+	switch {
+	case err != nil:
+		// Nothing is lost: what stays is released again after a restart and recognised.
+		s.observe(Event{Kind: EventFault, At: now, Op: "purge ledger", Subject: l.subject, Err: err})
+		l.purging = true
+		s.emit(effect{kind: effPurge, lane: l, before: before, expected: -1})
+		return
+	case expected >= 0 && removed != expected:
+		s.alarm(now, "purge ledger", l.subject, fmt.Errorf("%d entries were removed, %d were settled", removed, expected))
+	}
+	s.trim(l)
+	s.look(now)
+}
+
+// entry is how an item is written to the ledger.
+func (it *item) entry() schemas.Entry {
+	return schemas.Entry{
+		Work: it.work, Step: it.step, Due: it.due, Attempt: it.attempt, Number: it.number, Key: it.key,
+		Policy: it.policyName(), Reason: it.reason, HeldAt: it.heldAt, Source: it.source, Record: it.record,
+	}
+}
+
+// evict moves the reports that are due last to the ledger when memory or the number of
+// unacknowledged messages fills up: something due in 100 ms must not queue behind what is
+// due later.
+func (s *shard) evict(now time.Time) {
+	if s.bytes <= s.memory && s.near <= s.maxNear {
+		return
+	}
+	candidates := make([]*item, 0, len(s.waiting))
+	for _, it := range s.waiting {
+		movable := it.stage == stageWaiting && it.lane == nil || it.stage == stageMoving && it.move == moveDeliver
+		if movable && it.wake.Sub(now) > evictAhead {
+			candidates = append(candidates, it)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b *item) int { return b.wake.Compare(a.wake) })
+	bytes, count := s.bytes-s.memory*3/4, s.near-s.maxNear*3/4
+	for _, it := range candidates {
+		if bytes <= 0 && count <= 0 {
+			return
+		}
+		bytes, count = bytes-it.bytes, count-1
+		s.waiting.remove(it)
+		it.due = it.wake
+		s.start(now, it, moveLater)
+	}
+}
+
+// evictAhead is how far its time must be for a message to be worth moving.
+const evictAhead = time.Second
+
+// errFull is shown while letters wait in the ledger.
+var errFull = errors.New("the store of dead letters is full: letters wait in the ledger; raise RECOVERYD_DEAD_MAX_BYTES, or replay or discard letters")

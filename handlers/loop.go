@@ -1,0 +1,396 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// loop runs one shard: it is the only goroutine that touches it. It takes what happened
+// from channels and a mailbox, lets the shard decide, and executes the effects.
+type loop struct {
+	shard    *shard
+	bus      Bus
+	clock    *Clock
+	observer Observer
+	reader   *schemas.Reader
+	lease    Lease
+	holds    func() bool
+
+	reports  chan intakeReport
+	follow   chan announcement
+	mail     mailbox
+	chores   sync.WaitGroup
+	slots    chan struct{} // bounds the chores that run at the same time
+	stats    atomic.Pointer[Stats]
+	statsAt  time.Time
+	tidyStop context.Context // ends the chores
+}
+
+type intakeReport struct {
+	failure schemas.Failure
+	settle  func()
+}
+
+type announcement struct {
+	subject  string
+	sequence uint64
+}
+
+// Sizes of the loop's queues.
+const (
+	reportQueue = 256
+	followQueue = 4096
+	maxChores   = 8
+	batch       = 256 // reports taken before something else gets its turn
+)
+
+// mailbox takes what others have for the loop. Posting never blocks: what is posted is
+// bounded by the publishes and chores under way.
+type mailbox struct {
+	mu      sync.Mutex
+	letters []func(s *shard, now time.Time)
+	signal  chan struct{}
+}
+
+func (m *mailbox) post(letter func(s *shard, now time.Time)) {
+	m.mu.Lock()
+	m.letters = append(m.letters, letter)
+	m.mu.Unlock()
+	select {
+	case m.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mailbox) take() []func(*shard, time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	letters := m.letters
+	m.letters = nil
+	return letters
+}
+
+func newLoop(c shardConfig, p *Policies, e *Engine, lease Lease) *loop {
+	return &loop{
+		shard: newShard(c, p), bus: e.bus, clock: e.clock, observer: e.observer, reader: e.reader, lease: lease,
+		holds:   func() bool { return e.leases.Holds(c.index) },
+		reports: make(chan intakeReport, reportQueue),
+		follow:  make(chan announcement, followQueue),
+		mail:    mailbox{signal: make(chan struct{}, 1)},
+		slots:   make(chan struct{}, maxChores),
+	}
+}
+
+// run owns the shard until ctx ends, then lets what is in flight settle, for at most grace.
+func (l *loop) run(ctx context.Context, grace time.Duration) error {
+	chores, stopChores := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopChores()
+	l.tidyStop = chores
+	counts, last, err := l.bus.LaneCounts(ctx, l.shard.index)
+	if err != nil {
+		return fmt.Errorf("shard %d: list the ledger: %w", l.shard.index, err)
+	}
+	states, err := l.states(ctx)
+	if err != nil {
+		return fmt.Errorf("shard %d: read breakers: %w", l.shard.index, err)
+	}
+	l.shard.boot(l.clock.Now(), counts, last, states)
+	stopFollow, err := l.bus.FollowLedger(ctx, l.shard.index, last+1, func(subject string, sequence uint64, _ int) {
+		select {
+		case l.follow <- announcement{subject, sequence}:
+		case <-chores.Done():
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("shard %d: follow the ledger: %w", l.shard.index, err)
+	}
+	stopIntake, err := l.bus.Intake(ctx, l.shard.index, l.lease.Since, l.read(ctx))
+	if err != nil {
+		stopFollow()
+		return fmt.Errorf("shard %d: read failures: %w", l.shard.index, err)
+	}
+	l.work(ctx)
+	stopIntake()
+	l.settle(grace)
+	stopChores()
+	stopFollow()
+	l.chores.Wait()
+	return nil
+}
+
+// read parses reports outside of the loop, and waits while the loop has enough.
+func (l *loop) read(ctx context.Context) func(schemas.Report) {
+	return func(r schemas.Report) {
+		l.clock.Saw(r.Time, time.Now())
+		report := intakeReport{failure: l.reader.Failure(&r.Stored), settle: r.Settle}
+		select {
+		case l.reports <- report:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// work is the loop while the shard is owned.
+func (l *loop) work(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-l.intake():
+			l.take(r)
+		case a := <-l.follow:
+			l.shard.announced(l.clock.Now(), a.subject, a.sequence)
+		case <-l.mail.signal:
+		case <-timer.C:
+		}
+		l.turn(timer)
+	}
+}
+
+// turn handles everything that is there, lets the shard do what is due, and sets the timer
+// to when it must be looked at again.
+func (l *loop) turn(timer *time.Timer) {
+	l.deliver()
+	l.drain()
+	now := l.clock.Now()
+	if l.holds() {
+		l.shard.tick(now)
+	}
+	l.execute()
+	l.picture(now)
+	if timer == nil {
+		return
+	}
+	wait := time.Second
+	if next := l.shard.next(now); !next.IsZero() {
+		wait = min(wait, max(0, next.Sub(l.clock.Now())))
+	}
+	timer.Reset(wait)
+}
+
+// intake is the queue of reports, nil while memory is full: releases come first.
+func (l *loop) intake() <-chan intakeReport {
+	if l.shard.full() {
+		return nil
+	}
+	return l.reports
+}
+
+func (l *loop) take(r intakeReport) {
+	l.shard.failure(l.clock.Now(), &r.failure, r.settle)
+}
+
+func (l *loop) deliver() {
+	now := l.clock.Now()
+	for _, letter := range l.mail.take() {
+		letter(l.shard, now)
+	}
+}
+
+func (l *loop) drain() {
+	for range batch {
+		select {
+		case a := <-l.follow:
+			l.shard.announced(l.clock.Now(), a.subject, a.sequence)
+			continue
+		default:
+		}
+		select {
+		case r := <-l.intake():
+			l.take(r)
+			continue
+		default:
+		}
+		return
+	}
+}
+
+// settle ends the shard: nothing new is begun, what is in flight gets its answer.
+func (l *loop) settle(grace time.Duration) {
+	l.shard.stopping = true
+	deadline := time.NewTimer(grace)
+	defer deadline.Stop()
+	for {
+		l.turn(nil)
+		if l.shard.flying == 0 {
+			break
+		}
+		select {
+		case <-l.mail.signal:
+		case <-l.follow:
+		case <-deadline.C:
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	// The last acknowledgements must have left before the shard is given back. If they
+	// have not, their messages are delivered again and recognised.
+	_ = l.bus.Flush(ctx)
+}
+
+// execute does what the shard wants done.
+func (l *loop) execute() {
+	for {
+		effects := l.shard.effects()
+		if len(effects) == 0 {
+			return
+		}
+		for i := range effects {
+			l.do(&effects[i])
+		}
+	}
+}
+
+func (l *loop) do(e *effect) {
+	switch e.kind {
+	case effPublish:
+		it := e.item
+		l.bus.Publish(e.message, func(ack schemas.Ack, err error) {
+			l.mail.post(func(s *shard, now time.Time) { s.published(now, it, ack, err) })
+		})
+	case effObserve:
+		l.observer.Observe(e.event)
+	case effSettle:
+		e.settle()
+	case effRead:
+		lane, from, messages, bytes := e.lane, e.from, e.messages, e.bytes
+		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, lane, from, messages, bytes) })
+	case effPurge:
+		lane, before, expected := e.lane, e.before, e.expected
+		l.chore(func(ctx context.Context) func(*shard, time.Time) {
+			n, err := l.bus.PurgeLane(ctx, lane.subject, before)
+			l.pause(ctx, err)
+			return func(s *shard, now time.Time) { s.purged(now, lane, before, int(n), expected, err) }
+		})
+	case effRemove:
+		sequence := e.sequence
+		l.chore(func(ctx context.Context) func(*shard, time.Time) {
+			err := l.bus.DeleteEntry(ctx, sequence)
+			l.pause(ctx, err)
+			return func(s *shard, now time.Time) { s.removed(now, sequence, err) }
+		})
+	case effOwner:
+		subject := e.subject
+		l.chore(func(ctx context.Context) func(*shard, time.Time) {
+			_, err := l.bus.Owner(ctx, subject)
+			owned := err == nil
+			if errors.Is(err, schemas.ErrNotFound) {
+				err = nil
+			}
+			return func(s *shard, now time.Time) { s.owned(now, subject, owned, err) }
+		})
+	case effStore:
+		stored := *e
+		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.storeState(ctx, &stored) })
+	}
+}
+
+// chore runs a request beside the loop and posts what it found. A chore that ends because
+// the shard is given back posts nothing.
+func (l *loop) chore(do func(ctx context.Context) func(*shard, time.Time)) {
+	l.chores.Go(func() {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-l.tidyStop.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(l.tidyStop, 10*time.Second)
+		defer cancel()
+		if letter := do(ctx); l.tidyStop.Err() == nil {
+			l.mail.post(letter)
+		}
+	})
+}
+
+// pause keeps a chore that failed from being repeated at once.
+func (l *loop) pause(ctx context.Context, err error) {
+	if err == nil {
+		return
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.tidyStop.Done():
+	}
+}
+
+func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, bytes int) func(*shard, time.Time) {
+	stored, err := l.bus.ReadLane(ctx, lane.subject, from, messages, bytes)
+	found := make([]loadedEntry, len(stored))
+	for i := range stored {
+		found[i].stored = stored[i]
+		found[i].entry, found[i].err = schemas.ParseEntry(&stored[i])
+	}
+	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
+}
+
+func (l *loop) states(ctx context.Context) ([]storedState, error) {
+	var states []storedState
+	err := l.bus.StateList(ctx, fmt.Sprintf("breaker.%d.>", l.shard.index), func(key string, data []byte, revision uint64) {
+		st, err := parseState(data, revision)
+		if err != nil {
+			l.observer.Observe(Event{Kind: EventAlarm, At: l.clock.Now(), Shard: l.shard.index, Op: "read breaker", Subject: key, Err: err})
+			return
+		}
+		states = append(states, st)
+	})
+	return states, err
+}
+
+// storeState writes a breaker with compare-and-set. After a conflict it reads what the
+// other owner wrote; the newer generation wins.
+func (l *loop) storeState(ctx context.Context, e *effect) func(*shard, time.Time) {
+	key := stateKey(l.shard.index, e.breaker)
+	revision, err := e.revision, error(nil)
+	if e.snapshot == nil {
+		revision, err = 0, l.bus.StateDelete(ctx, key, e.revision)
+	} else {
+		var data []byte
+		if data, err = json.Marshal(e.snapshot); err == nil {
+			revision, err = l.bus.StatePut(ctx, key, data, e.revision)
+		}
+	}
+	var found *storedState
+	conflict := errors.Is(err, schemas.ErrConflict)
+	if conflict {
+		found, revision, err = l.reread(ctx, key)
+	}
+	l.pause(ctx, err)
+	breaker := e.breaker
+	return func(s *shard, now time.Time) { s.stored(now, breaker, revision, conflict, found, err) }
+}
+
+func (l *loop) reread(ctx context.Context, key string) (*storedState, uint64, error) {
+	data, revision, err := l.bus.StateGet(ctx, key)
+	if errors.Is(err, schemas.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := parseState(data, revision)
+	return &st, revision, err
+}
+
+// picture renews what Stats shows, a few times a second.
+func (l *loop) picture(now time.Time) {
+	if now.Sub(l.statsAt) < 200*time.Millisecond && l.stats.Load() != nil {
+		return
+	}
+	l.statsAt = now
+	stats := l.shard.stats()
+	l.stats.Store(&stats)
+}

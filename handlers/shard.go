@@ -1,0 +1,372 @@
+package handlers
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/strategies"
+)
+
+// shardConfig is what a shard is told once.
+type shardConfig struct {
+	index    int
+	shards   int
+	subjects schemas.Subjects
+	sealer   *schemas.Sealer
+	near     time.Duration // waits up to this stay in memory, unacknowledged
+	memory   int64         // bytes that items may take
+	maxNear  int           // items that may wait in memory, well under MaxAckPending
+	inflight int           // publishes without an answer
+	view     *view
+}
+
+// shard owns one part of the failures and of the ledger. It is a pure state machine: its
+// methods take what happened and the time (the server's clock), change the state and leave
+// effects in out. It reads no clock, does no I/O and is used by one goroutine.
+type shard struct {
+	shardConfig
+	policies *Policies
+	cache    map[string]*Policy // by subject; nil = none serves it
+
+	waiting  waiting
+	bySource map[uint64]*item // in memory, by the sequence of their report
+	bytes    int64
+	flying   int // publishes without an answer
+	near     int // reports that wait unacknowledged
+
+	lanes   map[string]*lane // by subject
+	slots   calendar         // not yet near
+	wanting []*lane          // lanes to be read as soon as there is room, slots in order
+	held    map[breakerKey]*lane
+	unnamed int // held lanes whose key is not known yet
+
+	followed uint64              // sequence up to which the ledger was followed
+	ahead    map[uint64]struct{} // own appends that were acknowledged before they were followed
+
+	sets     map[string]*strategies.BreakerSet
+	dirty    []breakerKey // breakers to look at before the step ends
+	records  map[breakerKey]*stateRecord
+	targets  map[string]*target
+	faults   map[string]string // what is wrong now, by operation
+	deadFull bool
+	expiring bool // some policy bounds how long messages may be held
+
+	stopping bool
+	out      []effect
+}
+
+func newShard(c shardConfig, p *Policies) *shard {
+	s := &shard{
+		shardConfig: c,
+		bySource:    map[uint64]*item{},
+		lanes:       map[string]*lane{},
+		held:        map[breakerKey]*lane{},
+		ahead:       map[uint64]struct{}{},
+		sets:        map[string]*strategies.BreakerSet{},
+		records:     map[breakerKey]*stateRecord{},
+		targets:     map[string]*target{},
+		faults:      map[string]string{},
+	}
+	s.reload(p)
+	return s
+}
+
+// reload takes new policies. Work that was decided on keeps its decision; breakers keep
+// their state.
+func (s *shard) reload(p *Policies) {
+	s.policies = p
+	s.cache = map[string]*Policy{}
+	s.expiring = false
+	for _, policy := range p.All() {
+		s.expiring = s.expiring || policy.HeldMaxAge > 0
+		if set := s.sets[policy.Name]; set != nil {
+			set.Configure(s.share(policy.Breaker))
+		}
+	}
+}
+
+// share is the part of a policy's breaker limits that falls to one shard.
+func (s *shard) share(c strategies.BreakerConfig) strategies.BreakerConfig {
+	c.MaxKeys = max(1, c.MaxKeys/s.shards)
+	return c
+}
+
+// maxCache bounds the subjects whose policy is remembered.
+const maxCache = 10_000
+
+func (s *shard) policyFor(subject string) *Policy {
+	p, ok := s.cache[subject]
+	if !ok {
+		p = s.policies.For(subject)
+		if len(s.cache) >= maxCache {
+			clear(s.cache)
+		}
+		s.cache[subject] = p
+	}
+	return p
+}
+
+// effects takes what the last steps want done.
+func (s *shard) effects() []effect {
+	out := s.out
+	s.out = nil
+	return out
+}
+
+func (s *shard) emit(e effect) { s.out = append(s.out, e) }
+
+func (s *shard) observe(e Event) {
+	e.Shard = s.index
+	s.emit(effect{kind: effObserve, event: e})
+}
+
+// fault says that something went wrong with an item and is being tried again.
+func (s *shard) fault(now time.Time, op string, it *item, err error) {
+	s.observe(Event{Kind: EventFault, At: now, Op: op, Subject: it.work.Subject, ID: it.work.ID, Policy: it.policyName(), Err: err})
+}
+
+func (s *shard) alarm(now time.Time, op, subject string, err error) {
+	s.observe(Event{Kind: EventAlarm, At: now, Op: op, Subject: subject, Err: err})
+}
+
+// failure takes a report from the intake stream.
+func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
+	if it := s.bySource[f.Sequence]; it != nil && it.settle != nil {
+		// The same sequence again after a lost ack or a restart of the server: it is
+		// being handled already, only the newer delivery can still be acknowledged.
+		it.settle = settle
+		s.observe(Event{Kind: EventDuplicate, At: now, Policy: it.policyName(), Subject: it.work.Subject, ID: it.work.ID})
+		return
+	}
+	p := s.policyFor(f.Subject)
+	if f.Fallback != schemas.NoFallback && !isFallback(p, f) {
+		f.Unseal()
+		p = s.policyFor(f.Subject)
+	}
+	it := &item{
+		work: f.Work, policy: p, settle: settle, source: f.Sequence, index: -1, next: f.Fallback,
+		number: f.Delivery + 1, faults: f.Faults, truncated: f.Truncated, kind: schemas.KindDead, due: f.At,
+	}
+	s.adopt(it)
+	s.near++
+	s.admit(now, it, f)
+	s.look(now)
+}
+
+// admit decides what follows from a report.
+func (s *shard) admit(now time.Time, it *item, f *schemas.Failure) {
+	p := it.policy
+	err := s.subjects.CheckTarget(f.Intake)
+	if err == nil && p == nil {
+		err = fmt.Errorf("no policy serves %q", f.Intake)
+	}
+	if err != nil {
+		it.kind = schemas.KindRejected
+		s.refuse(now, it, schemas.ReasonRefused, err)
+		return
+	}
+	if f.Malformed != "" {
+		s.refuse(now, it, schemas.ReasonMalformed, fmt.Errorf("%s", f.Malformed))
+		return
+	}
+	if f.Attempt == schemas.LastAttempt {
+		f.Attempt = p.Retry.MaxAttempts
+		f.Delivery = max(f.Delivery, f.Attempt)
+		it.work.Attempt, it.work.Delivery, it.number = f.Attempt, f.Delivery, f.Delivery+1
+	}
+	class := classify(p, f)
+	it.work.Class = string(class)
+	v := decide(p, f, class)
+	it.step, it.due, it.attempt, it.reason = v.step, v.due, v.attempt, v.reason
+	target := ""
+	if f.Fallback != schemas.NoFallback {
+		target = f.Intake
+	}
+	remember(&it.work, v.delay, target)
+	s.describe(now, it, v.delay)
+	it.key = breakerKeyOf(p, f)
+	it.record = &schemas.Record{
+		OccurredAt: f.OccurredAt.UnixNano(), At: f.At.UnixNano(), Generation: f.Generation,
+		Class: string(class), Hint: int64(f.Hint), Probe: f.Probe,
+	}
+	if !p.Breaker.Disabled && s.subjects.Partition(it.key, s.shards) != s.index {
+		s.start(now, it, moveOver)
+		return
+	}
+	s.count(now, it)
+	s.proceed(now, it)
+}
+
+// isFallback says whether the subject of a report really is the fallback that its sealed
+// state names.
+func isFallback(p *Policy, f *schemas.Failure) bool {
+	return p != nil && f.Fallback >= 0 && f.Fallback < len(p.Fallback) && p.Fallback[f.Fallback] == f.Intake
+}
+
+// breakerKeyOf is the key that a failure counts for: a fallback has a breaker of its own.
+func breakerKeyOf(p *Policy, f *schemas.Failure) string {
+	if f.Fallback != schemas.NoFallback {
+		return f.Intake
+	}
+	return p.BreakerKey(&f.Work)
+}
+
+// refuse makes a letter of a report that cannot be served.
+func (s *shard) refuse(now time.Time, it *item, reason string, err error) {
+	remember(&it.work, 0, "")
+	s.describe(now, it, 0)
+	s.letter(now, it, reason, err.Error())
+}
+
+// describe tells the observer what a report said.
+func (s *shard) describe(now time.Time, it *item, delay time.Duration) {
+	o := it.outcome("")
+	s.observe(Event{Kind: EventFailure, At: now, Policy: it.policyName(), Source: "intake", Outcome: &o, Delay: delay, Subject: o.Subject, ID: o.ID})
+}
+
+// proceed tells that a retry was decided, then lets the item wait.
+func (s *shard) proceed(now time.Time, it *item) {
+	it.record = nil
+	if it.step == schemas.StepDiscard {
+		it.move = moveDrop
+		s.moved(now, it, schemas.Ack{})
+		return
+	}
+	if it.step == schemas.StepRetry {
+		o := it.outcome(schemas.KindScheduled)
+		delay := it.due.Sub(it.work.LastFailedAt)
+		o.DueAt, o.DelayMS, o.Reason = it.due.UTC().Format(time.RFC3339Nano), delay.Milliseconds(), ""
+		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: &o, Delay: delay, Subject: o.Subject, ID: o.ID})
+		if schemas.Published(it.policy.Outcomes, o.Kind) {
+			it.tells, it.stage = append(it.tells, o), stageAnnouncing
+			s.tell(now, it)
+			return
+		}
+	}
+	s.place(now, it)
+}
+
+// place lets an item wait where its due time belongs: near ones in memory, far ones in a
+// slot of the ledger.
+func (s *shard) place(now time.Time, it *item) {
+	it.stage = stageWaiting
+	if it.due.Sub(now) > s.shardConfig.near {
+		s.start(now, it, moveLater)
+		return
+	}
+	it.wake = it.due
+	s.waiting.add(it)
+}
+
+// start begins a move as soon as a publish may be sent.
+func (s *shard) start(now time.Time, it *item, m move) {
+	it.stage, it.move, it.tries = stageMoving, m, 0
+	it.wake = now
+	s.waiting.add(it)
+}
+
+// adopt accounts for an item that enters memory.
+func (s *shard) adopt(it *item) {
+	it.bytes = int64(it.work.Size())
+	s.bytes += it.bytes
+	if it.source != 0 {
+		s.bySource[it.source] = it
+	}
+}
+
+// finish settles an item's source: everything that follows from it is stored.
+func (s *shard) finish(now time.Time, it *item) {
+	s.bytes -= it.bytes
+	if it.source != 0 && s.bySource[it.source] == it {
+		delete(s.bySource, it.source)
+	}
+	if l := it.lane; l != nil {
+		if l.settle(it) {
+			s.emit(effect{kind: effRemove, sequence: it.seq})
+		}
+		s.trim(l)
+		s.touch(l)
+	} else if it.settle != nil {
+		s.near--
+		s.emit(effect{kind: effSettle, settle: it.settle})
+		it.settle = nil
+	}
+	it.stage = stageSettled
+	it.forget()
+}
+
+// tick does what is due: slots are read, items woken, breakers looked at.
+func (s *shard) tick(now time.Time) {
+	if !s.stopping {
+		s.openSlots(now)
+		s.readWanted(now)
+		s.wakeBreakers(now)
+		s.evict(now)
+	}
+	s.look(now)
+	s.pump(now)
+	s.look(now)
+}
+
+// pump wakes what is due as long as publishes may be sent, the oldest first.
+func (s *shard) pump(now time.Time) {
+	for s.flying < s.inflight {
+		it := s.waiting.first()
+		if it == nil || it.wake.After(now) {
+			return
+		}
+		s.waiting.remove(it)
+		if s.stopping && it.stage == stageWaiting {
+			continue // unacknowledged: the next owner gets it
+		}
+		s.wake(now, it)
+	}
+}
+
+func (s *shard) wake(now time.Time, it *item) {
+	switch it.stage {
+	case stageWaiting:
+		s.release(now, it)
+	case stageMoving:
+		s.send(now, it)
+	case stageAnnouncing, stageTelling:
+		s.tell(now, it)
+	}
+}
+
+// next is when tick must be called again, zero for not before something happens.
+func (s *shard) next(now time.Time) time.Time {
+	var at time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	if it := s.waiting.first(); it != nil && s.flying < s.inflight {
+		sooner(it.wake)
+	}
+	if s.stopping {
+		return at
+	}
+	if len(s.slots) > 0 {
+		sooner(time.Unix(s.slots[0].second, 0).Add(-readAhead))
+	}
+	for _, l := range s.wanting {
+		if !l.reading && s.room(l) {
+			sooner(l.retry)
+			if l.retry.IsZero() {
+				sooner(now)
+			}
+		}
+	}
+	if t, _ := s.nextExpiry(); !t.IsZero() {
+		sooner(t)
+	}
+	for _, set := range s.sets {
+		if n := set.Next(); n != 0 {
+			sooner(time.Unix(0, n))
+		}
+	}
+	return at
+}
