@@ -44,11 +44,12 @@ func decode(file string, data []byte, doc any) *decoder {
 		d.syntax(err)
 		return d
 	}
-	body := d.body(tree)
-	if body == nil {
-		return d
+	if body := d.body(tree); body != nil {
+		d.value("", body, reflect.ValueOf(doc).Elem())
 	}
-	d.value("", body, reflect.ValueOf(doc).Elem())
+	if len(d.at) == 0 && len(d.faults) == 0 {
+		d.fault("", nil, "is empty")
+	}
 	return d
 }
 
@@ -63,9 +64,6 @@ func (d *decoder) body(tree *ast.File) ast.Node {
 		default:
 			body = document.Body
 		}
-	}
-	if body == nil {
-		d.fault("", nil, "is empty")
 	}
 	return body
 }

@@ -1,0 +1,170 @@
+package handlers
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// Repeats of a fault are counted and told together.
+const (
+	repeatEvery = 10 * time.Second
+	repeatKeys  = 512 // different faults remembered; what is over it is told as one
+)
+
+// Log writes events as lines that name id, subject and policy. Faults come by the thousand
+// while something is down: each is written once, and its repeats as a count every 10 s.
+type Log struct {
+	logger zerolog.Logger
+	now    func() time.Time
+
+	mu     sync.Mutex
+	faults map[fault]*repeats
+}
+
+// fault is what makes two faults the same: not the id, which differs for each message.
+type fault struct{ op, subject, text string }
+
+type repeats struct {
+	told  time.Time // when the last line was written
+	count int       // since then
+	last  Event
+}
+
+// NewLog writes to logger; now is the clock.
+func NewLog(logger zerolog.Logger, now func() time.Time) *Log {
+	return &Log{logger: logger, now: now, faults: map[fault]*repeats{}}
+}
+
+// Observe implements Observer.
+func (l *Log) Observe(e Event) {
+	switch e.Kind {
+	case EventFailure:
+		l.line(zerolog.DebugLevel, e).Str("source", e.Source).Msg("failure reported")
+	case EventDuplicate:
+		l.line(zerolog.DebugLevel, e).Msg("report read again")
+	case EventOutcome:
+		l.line(outcomeLevel(e.Outcome.Kind), e).Msg(e.Outcome.Kind)
+	case EventBreaker:
+		l.breaker(e)
+	case EventProbe:
+		l.line(zerolog.InfoLevel, e).Str("result", e.Result).Msg("probe settled")
+	case EventLate:
+		l.line(zerolog.DebugLevel, e).Msg("late outcome")
+	case EventFault:
+		l.fault(e)
+	case EventAlarm:
+		l.line(zerolog.ErrorLevel, e).Str("operation", e.Op).Err(e.Err).Msg("this must not happen, please report it")
+	}
+}
+
+func outcomeLevel(kind string) zerolog.Level {
+	switch kind {
+	case schemas.KindDead, schemas.KindRejected:
+		return zerolog.WarnLevel
+	case schemas.KindFallback, schemas.KindDiscarded, schemas.KindReplayed:
+		return zerolog.InfoLevel
+	}
+	return zerolog.DebugLevel
+}
+
+// line begins a line with what every line has; it is nil, and costs nothing, below the level.
+func (l *Log) line(level zerolog.Level, e Event) *zerolog.Event {
+	w := l.logger.WithLevel(level)
+	if w == nil {
+		return nil
+	}
+	w = w.Str("id", e.ID).Str("subject", e.Subject).Str("policy", e.Policy).Int("shard", e.Shard)
+	o := e.Outcome
+	if o == nil {
+		return w
+	}
+	w = w.Int("attempt", o.Attempt).Int("delivery", o.Delivery)
+	for _, field := range [...][2]string{{"reason", o.Reason}, {"class", o.Class}, {"code", o.Code}, {"error", o.Error}, {"target", o.Target}, {"due_at", o.DueAt}, {"cause", o.Cause}} {
+		if field[1] != "" {
+			w = w.Str(field[0], field[1])
+		}
+	}
+	return w
+}
+
+func (l *Log) breaker(e Event) {
+	b := e.Breaker
+	level := zerolog.InfoLevel
+	if b.To == "open" || b.To == "forced_open" {
+		level = zerolog.WarnLevel
+	}
+	l.line(level, e).Str("key", b.Key).Str("from", b.From).Str("to", b.To).Int64("generation", b.Generation).
+		Int("opening", b.Level).Str("open_until", b.OpenUntil).Int("held", b.Held).Str("reason", b.Reason).Str("actor", b.Actor).
+		Msg("breaker " + strings.ReplaceAll(b.To, "_", " "))
+}
+
+func (l *Log) fault(e Event) {
+	key := fault{op: e.Op, subject: e.Subject}
+	if e.Err != nil {
+		key.text = e.Err.Error()
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.faults[key]
+	if r == nil && len(l.faults) >= repeatKeys {
+		key = fault{op: "others"}
+		r = l.faults[key]
+	}
+	if r == nil {
+		l.faults[key] = &repeats{told: now}
+		l.tell(e, 0)
+		return
+	}
+	r.count++
+	r.last = e
+}
+
+// Sweep writes the repeats that are due and forgets faults that are over. Call it every
+// second or so, and once at the end.
+func (l *Log) Sweep() {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var due []*repeats
+	for key, r := range l.faults {
+		switch {
+		case now.Sub(r.told) < repeatEvery:
+		case r.count == 0:
+			delete(l.faults, key)
+		default:
+			due = append(due, r)
+		}
+	}
+	slices.SortFunc(due, func(a, b *repeats) int { return a.last.At.Compare(b.last.At) })
+	for _, r := range due {
+		l.tell(r.last, r.count)
+		r.told, r.count = now, 0
+	}
+}
+
+// Faults lists what was wrong within the last 10 s or so, sorted, for health checks.
+func (l *Log) Faults() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	texts := map[string]bool{}
+	for key := range l.faults {
+		texts[key.op+": "+key.text] = true
+	}
+	return slices.Sorted(maps.Keys(texts))
+}
+
+func (l *Log) tell(e Event, repeated int) {
+	w := l.line(zerolog.ErrorLevel, e).Str("operation", e.Op).Err(e.Err)
+	if repeated > 0 {
+		w = w.Int("repeated", repeated)
+	}
+	w.Msg("failed, will be tried again")
+}
