@@ -68,10 +68,7 @@ func (b *breaker) outcome(c *BreakerConfig, in *Input, out *Output) {
 	case Closed:
 		b.countClosed(c, in, out)
 	case Open:
-		if b.countsAgainst(in) {
-			b.sample(in.ID)
-			out.Duplicate = b.count(c, in) == countedTwice
-		}
+		b.countOpen(c, in, out)
 	case HalfOpen:
 		b.settleProbe(c, in, out)
 	case Recovering:
@@ -79,20 +76,31 @@ func (b *breaker) outcome(c *BreakerConfig, in *Input, out *Output) {
 	}
 }
 
-func (b *breaker) countsAgainst(in *Input) bool { return in.Kind == InFailure && in.Class.Counts() }
-
 func (b *breaker) countClosed(c *BreakerConfig, in *Input, out *Output) {
 	if in.Kind == InFailure && !in.Class.Counts() {
 		return
 	}
 	b.fallLevel(c, in.Now)
-	if out.Duplicate = b.count(c, in) == countedTwice; out.Duplicate || in.Kind == InSuccess {
+	how := b.count(c, in)
+	if out.Duplicate = how == countedTwice; out.Duplicate || in.Kind == InSuccess {
 		return
 	}
-	if b.level > 0 {
+	if how == countedNow && b.level > 0 {
 		b.more.levelAt = in.Now + int64(c.ResetTimeout)
 	}
-	b.tripIfDue(c, in, out)
+	b.tripIfDue(c, in, how == countedNow, out)
+}
+
+// countOpen keeps account of an outage without consequence.
+func (b *breaker) countOpen(c *BreakerConfig, in *Input, out *Output) {
+	if in.Kind == InSuccess || !in.Class.Counts() {
+		return
+	}
+	how := b.count(c, in)
+	out.Duplicate = how == countedTwice
+	if how == countedNow {
+		b.sample(in.ID)
+	}
 }
 
 // count adds an outcome to the run or the rate. Its time comes from a reporter's clock, so it is held between one
@@ -124,9 +132,10 @@ func (b *breaker) add(c *BreakerConfig, in *Input, m Mark) counted {
 	return b.run.fail(m, idHash(in.ID), c)
 }
 
-func (b *breaker) tripIfDue(c *BreakerConfig, in *Input, out *Output) {
+// tripIfDue opens if the evidence suffices. A hint alone does only if it is fresh: not from before a success.
+func (b *breaker) tripIfDue(c *BreakerConfig, in *Input, fresh bool, out *Output) {
 	switch {
-	case c.asksForPause(in):
+	case fresh && c.asksForPause(in):
 		b.open(c, in, b.level+1, ReasonHint, out)
 	case c.Mode == ModeRun && b.run.tripped(c):
 		b.open(c, in, b.level+1, ReasonFailures, out)
@@ -182,8 +191,7 @@ func (b *breaker) sample(id string) {
 
 // clearWindows forgets the evidence of the state before.
 func (b *breaker) clearWindows() {
-	b.run.clear()
-	b.tally = nil
+	b.run, b.tally = run{}, nil
 }
 
 // settle ends the live lease of a delivery and reports whether there was one.

@@ -56,7 +56,7 @@ func (b *breaker) failRelease(c *BreakerConfig, in *Input, live bool, out *Outpu
 	}
 	b.sample(in.ID)
 	b.more.ramp.fail()
-	b.tripIfDue(c, in, out)
+	b.tripIfDue(c, in, true, out)
 }
 
 // tickRecovering ends leases: with silent evidence the absence of a failure is the success.

@@ -71,9 +71,6 @@ func (r *run) forget(before int64) {
 	r.messages = slices.DeleteFunc(r.messages, old)
 }
 
-// clear forgets everything and keeps the memory for what comes next.
-func (r *run) clear() { *r = run{deliveries: r.deliveries[:0], messages: r.messages[:0]} }
-
 // keepLatest inserts m into marks, which are in order, and keeps the latest limit of them.
 func keepLatest(marks []Mark, m Mark, limit int) []Mark {
 	at := len(marks)

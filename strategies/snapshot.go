@@ -109,11 +109,14 @@ func (b *breaker) restore(from Snapshot) {
 	b.changedAt, b.touched = from.ChangedAt, from.Touched
 	b.run = run{success: from.LastSuccess, deliveries: slices.Clone(from.Run), messages: slices.Clone(from.Messages)}
 	b.tally = nil
+	if from.State == Recovering {
+		from.RampLimit = max(1, from.RampLimit) // a ramp of 0 would never end
+	}
 	b.more = &trip{
 		until: max(from.OpenUntil, from.Until), levelAt: from.LevelAt, idleSince: from.IdleSince,
 		reason: from.Reason, actor: from.Actor, cause: from.Cause, samples: slices.Clone(from.Samples),
 		leases: slices.Clone(from.Leases), last: slices.Clone(from.TriedBefore),
 		round: probing{from.ProbesOK, from.ProbesFailed, from.ProbesUnknown, slices.Clone(from.Tried)},
-		ramp:  ramp{max(1, from.RampLimit), from.RampOK, from.RampSlowed},
+		ramp:  ramp{from.RampLimit, from.RampOK, from.RampSlowed},
 	}
 }
