@@ -77,10 +77,10 @@ func (b *breaker) outcome(c *BreakerConfig, in *Input, out *Output) {
 }
 
 func (b *breaker) countClosed(c *BreakerConfig, in *Input, out *Output) {
+	b.fallLevel(c, in.Now)
 	if in.Kind == InFailure && !in.Class.Counts() {
 		return
 	}
-	b.fallLevel(c, in.Now)
 	how := b.count(c, in)
 	if out.Duplicate = how == countedTwice; out.Duplicate || in.Kind == InSuccess {
 		return

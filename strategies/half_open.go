@@ -50,6 +50,7 @@ func (b *breaker) settleProbe(c *BreakerConfig, in *Input, out *Output) {
 	case in.Class.Counts():
 		t.round.failed++
 		out.ProbeResult = ProbeFailure
+		b.count(c, in)
 		b.sample(in.ID)
 	default:
 		out.ProbeResult = t.round.retry(c, ProbeReassigned)

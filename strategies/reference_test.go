@@ -1,6 +1,9 @@
 package strategies
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // reference is the breaker of one key in run mode as the specification tells it: it keeps every record and every
 // release by name and counts them anew whenever it is asked. It is slow, unbounded and never forgets a key.
@@ -187,6 +190,7 @@ func (m *reference) probe(in Input, countable bool) (result string) {
 		result = "success"
 	case countable:
 		m.failed++
+		m.count(in)
 		result = "failure"
 	case m.tried < 3*m.c.Probes:
 		return "reassigned"
@@ -311,6 +315,8 @@ func (m *reference) want(lane int) int {
 func (m *reference) release(in Input) {
 	lease := max(m.c.HalfOpenTimeout, m.c.OutcomeTimeout)
 	switch {
+	case slices.ContainsFunc(m.away, func(r refRelease) bool { return r.name == name(in) }):
+		return
 	case m.state == HalfOpen && m.want(1) == 1:
 		m.tried++
 	case m.state == Recovering:

@@ -1,5 +1,7 @@
 package strategies
 
+import "slices"
+
 // step applies one input. Only a Tick moves the machine by time, so that one step makes at most one transition.
 func (b *breaker) step(c *BreakerConfig, in *Input, out *Output) {
 	switch in.Kind {
@@ -94,15 +96,17 @@ func (b *breaker) want(c *BreakerConfig, lane int) int {
 	return max(0, min(free, lane))
 }
 
-// released notes a lane message that went out, and until when its outcome is awaited.
+// released notes a lane message that went out, and until when its outcome is awaited. Doing it twice changes nothing.
 func (b *breaker) released(c *BreakerConfig, in *Input) {
+	if b.state != HalfOpen && b.state != Recovering {
+		return
+	}
 	work := workHash(in.ID, in.Delivery)
-	switch b.state {
-	case HalfOpen:
+	switch {
+	case slices.ContainsFunc(b.more.leases, func(l Lease) bool { return l.Work == work }):
+	case b.state == HalfOpen:
 		b.more.probe(c, in, work)
-	case Recovering:
-		if len(b.more.leases) < mostRamp {
-			b.more.leases = append(b.more.leases, Lease{work, in.Now + c.rampLease()})
-		}
+	case len(b.more.leases) < mostRamp:
+		b.more.leases = append(b.more.leases, Lease{work, in.Now + c.rampLease()})
 	}
 }
