@@ -1,7 +1,5 @@
 package schemas
 
-import "errors"
-
 // FieldError is a fault of one field of a document, named by its path, e.g.
 // policies[0].retry.base.
 type FieldError struct {
@@ -12,18 +10,19 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// FieldErrors lists the field errors joined in err, in their order.
+// FieldErrors lists the field errors joined or wrapped in err, in their order.
 func FieldErrors(err error) []*FieldError {
-	var f *FieldError
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	switch e := err.(type) {
+	case *FieldError:
+		return []*FieldError{e}
+	case interface{ Unwrap() []error }:
 		var all []*FieldError
-		for _, e := range joined.Unwrap() {
-			all = append(all, FieldErrors(e)...)
+		for _, each := range e.Unwrap() {
+			all = append(all, FieldErrors(each)...)
 		}
 		return all
-	}
-	if errors.As(err, &f) {
-		return []*FieldError{f}
+	case interface{ Unwrap() error }:
+		return FieldErrors(e.Unwrap())
 	}
 	return nil
 }
