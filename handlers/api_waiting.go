@@ -1,0 +1,264 @@
+package handlers
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// States of work that waits.
+const (
+	stateNear   = "near"
+	stateFar    = "far"
+	stateHeld   = "held"
+	stateParked = "parked"
+)
+
+// laneView is what listing needs to know of a lane.
+type laneView struct {
+	shard   int
+	subject string
+	state   string
+	second  int64
+	length  int
+}
+
+// waitingView is what one shard holds, at one moment.
+type waitingView struct {
+	near  []schemas.WaitingItem
+	lanes []laneView
+}
+
+// view copies what waits in memory, at most limit items, and names the lanes.
+func (s *shard) viewWaiting(keep func(*schemas.WaitingItem) bool, limit int) waitingView {
+	var v waitingView
+	for _, it := range s.waiting {
+		if it.onlyTell || it.lane != nil {
+			continue
+		}
+		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
+		w.Handle = fmt.Sprintf("%d:f%d", s.index, it.source)
+		w.Key = it.key
+		if keep(&w) {
+			v.near = append(v.near, w)
+		}
+	}
+	slices.SortFunc(v.near, func(a, b schemas.WaitingItem) int { return cmp.Compare(a.DueAt, b.DueAt) })
+	v.near = v.near[:min(limit, len(v.near))]
+	for _, l := range s.lanes {
+		if n := l.length(); n > 0 {
+			v.lanes = append(v.lanes, laneView{s.index, l.subject, laneState(l.kind), l.second, n})
+		}
+	}
+	return v
+}
+
+func laneState(kind string) string {
+	switch kind {
+	case schemas.LaneHeld:
+		return stateHeld
+	case schemas.LaneDead:
+		return stateParked
+	}
+	return stateFar
+}
+
+func waitingItem(shard int, state string, w *schemas.Work, step schemas.Step, due time.Time, attempt int, p *Policy) schemas.WaitingItem {
+	i := schemas.WaitingItem{
+		State: state, ID: w.ID, Subject: schemas.Readable(w.Subject), Step: string(step), Attempt: attempt, DueAt: stamp(due),
+		Error: w.Error, Class: w.Class, FirstFailed: stamp(w.FirstFailedAt), Size: len(w.Body), Policy: orphan,
+	}
+	if p != nil {
+		i.Policy, i.MaxAttempts = p.Name, p.Retry.MaxAttempts
+	}
+	return i
+}
+
+func (e *Engine) entryItem(shard int, state string, m *schemas.Stored) schemas.WaitingItem {
+	entry, err := schemas.ParseEntry(m)
+	if err != nil {
+		return schemas.WaitingItem{Handle: fmt.Sprintf("%d:%d", shard, m.Sequence), State: state, Subject: m.Subject, Error: err.Error(), Size: len(m.Body)}
+	}
+	i := waitingItem(shard, state, &entry.Work, entry.Step, entry.Due, entry.Attempt, e.Policies().For(entry.Subject))
+	i.Handle, i.HeldAt, i.Key = fmt.Sprintf("%d:%d", shard, m.Sequence), stamp(entry.HeldAt), entry.Key
+	return i
+}
+
+func (e *Engine) listWaiting(ctx context.Context, q schemas.WaitingRequest) (schemas.WaitingReply, error) {
+	if q.Limit == 0 {
+		q.Limit = 50
+	}
+	if q.Limit < 1 || q.Limit > 1000 {
+		return schemas.WaitingReply{}, badRequest("limit: %d is not between 1 and 1000", q.Limit)
+	}
+	if q.Subject != "" {
+		if err := schemas.CheckPattern(q.Subject); err != nil {
+			return schemas.WaitingReply{}, badRequest("subject: %v", err)
+		}
+	}
+	if !slices.Contains([]string{"", stateNear, stateFar, stateHeld, stateParked}, q.State) {
+		return schemas.WaitingReply{}, badRequest("state: %q is none of near, far, held, parked", q.State)
+	}
+	keep := func(i *schemas.WaitingItem) bool {
+		return (q.Subject == "" || schemas.Match(q.Subject, i.Subject)) && (q.Policy == "" || q.Policy == i.Policy)
+	}
+	reply := schemas.WaitingReply{Items: []schemas.WaitingItem{}}
+	var lanes []laneView
+	for _, l := range e.running() {
+		v, err := inShard(ctx, l, func(s *shard, _ time.Time) waitingView { return s.viewWaiting(keep, q.Limit+1) })
+		if err != nil {
+			return reply, err
+		}
+		if q.State == "" || q.State == stateNear {
+			reply.Items = append(reply.Items, v.near...)
+		}
+		lanes = append(lanes, v.lanes...)
+	}
+	slices.SortFunc(reply.Items, func(a, b schemas.WaitingItem) int { return cmp.Compare(a.DueAt, b.DueAt) })
+	reply.Total = e.totalWaiting(q.State)
+	slices.SortFunc(lanes, func(a, b laneView) int {
+		return cmp.Or(cmp.Compare(a.state, b.state), cmp.Compare(a.second, b.second), cmp.Compare(a.subject, b.subject))
+	})
+	err := e.readLanes(ctx, lanes, func(l laneView, m *schemas.Stored) bool {
+		if q.State == "" || q.State == l.state {
+			if i := e.entryItem(l.shard, l.state, m); keep(&i) {
+				reply.Items = append(reply.Items, i)
+			}
+		}
+		return len(reply.Items) <= q.Limit
+	}, func(l laneView) bool { return q.State == "" || q.State == l.state })
+	reply.More = len(reply.Items) > q.Limit || ctx.Err() != nil
+	reply.Items = reply.Items[:min(q.Limit, len(reply.Items))]
+	return reply, err
+}
+
+func (e *Engine) totalWaiting(state string) int64 {
+	var n int64
+	for _, st := range e.Stats() {
+		for _, part := range []struct {
+			state string
+			n     int64
+		}{{stateNear, int64(st.Near)}, {stateFar, st.Far}, {stateHeld, st.Held}, {stateParked, st.DeadWait}} {
+			if state == "" || state == part.state {
+				n += part.n
+			}
+		}
+	}
+	return n
+}
+
+// readLanes reads lanes in order until each says stop.
+func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(laneView, *schemas.Stored) bool, want func(laneView) bool) error {
+	const page = 200
+	for _, l := range lanes {
+		if !want(l) {
+			continue
+		}
+		for from := uint64(1); ; {
+			stored, err := e.bus.ReadLane(ctx, l.subject, from, page, 1<<20)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", l.subject, err)
+			}
+			for i := range stored {
+				from = stored[i].Sequence + 1
+				if !each(l, &stored[i]) {
+					return nil
+				}
+			}
+			if len(stored) == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// showWaiting finds one item by its handle, or by its id among everything that waits.
+func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (schemas.WaitingItem, error) {
+	if (q.ID == "") == (q.Handle == "") {
+		return schemas.WaitingItem{}, badRequest("give either id or handle")
+	}
+	only, sequence, report, err := parseHandle(q.Handle)
+	if err != nil {
+		return schemas.WaitingItem{}, badRequest("handle: %v", err)
+	}
+	var lanes []laneView
+	for _, l := range e.running() {
+		if q.Handle != "" && l.shard.index != only {
+			continue
+		}
+		found, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(q.ID, sequence, report) })
+		if err != nil {
+			return schemas.WaitingItem{}, err
+		}
+		if found != nil {
+			return *found, nil
+		}
+		v, err := inShard(ctx, l, func(s *shard, _ time.Time) waitingView {
+			return s.viewWaiting(func(*schemas.WaitingItem) bool { return false }, 0)
+		})
+		if err != nil {
+			return schemas.WaitingItem{}, err
+		}
+		lanes = append(lanes, v.lanes...)
+	}
+	var found *schemas.WaitingItem
+	err = e.readLanes(ctx, lanes, func(l laneView, m *schemas.Stored) bool {
+		i := e.entryItem(l.shard, l.state, m)
+		if q.ID != "" && i.ID == q.ID || q.Handle != "" && !report && m.Sequence == sequence {
+			e.complete(&i, m)
+			found = &i
+		}
+		return found == nil
+	}, func(laneView) bool { return !report || q.ID != "" })
+	switch {
+	case found != nil:
+		return *found, nil
+	case err != nil:
+		return schemas.WaitingItem{}, err
+	}
+	return schemas.WaitingItem{}, notFound("nothing that waits here has the %s %q: it may have been delivered already (recoveryd outcomes --id), or be a dead letter (recoveryd dlq ls --id)",
+		map[bool]string{true: "id", false: "handle"}[q.ID != ""], cmp.Or(q.ID, q.Handle))
+}
+
+func (e *Engine) complete(i *schemas.WaitingItem, m *schemas.Stored) {
+	if entry, err := schemas.ParseEntry(m); err == nil {
+		i.History, i.Headers, i.Body = entry.History, entry.Header, entry.Body
+	}
+}
+
+func (s *shard) find(id string, sequence uint64, report bool) *schemas.WaitingItem {
+	for _, it := range s.waiting {
+		if it.onlyTell || it.lane != nil || !(id != "" && it.work.ID == id || report && it.source == sequence) {
+			continue
+		}
+		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
+		w.Handle, w.Key = fmt.Sprintf("%d:f%d", s.index, it.source), it.key
+		w.History, w.Headers, w.Body = it.work.History, it.work.Header, it.work.Body
+		return &w
+	}
+	return nil
+}
+
+// parseHandle reads <shard>:<sequence> or <shard>:f<sequence>.
+func parseHandle(handle string) (shard int, sequence uint64, report bool, err error) {
+	if handle == "" {
+		return 0, 0, false, nil
+	}
+	left, right, ok := strings.Cut(handle, ":")
+	shard, err = strconv.Atoi(left)
+	right, report = strings.CutPrefix(right, "f")
+	if ok && err == nil {
+		sequence, err = strconv.ParseUint(right, 10, 64)
+	}
+	if !ok || err != nil {
+		return 0, 0, false, fmt.Errorf("%q is not <shard>:<sequence> as ls prints it", handle)
+	}
+	return shard, sequence, report, nil
+}
