@@ -67,7 +67,7 @@ func (r *ackReader) common(data []byte) (ack schemas.Ack, ok bool) {
 		digits++
 	}
 	ack.Duplicate = bytes.Equal(rest[digits:], ackDuplicate)
-	if digits == 0 || !ack.Duplicate && !bytes.Equal(rest[digits:], ackEnd) {
+	if ack.Sequence == 0 || !ack.Duplicate && !bytes.Equal(rest[digits:], ackEnd) {
 		return schemas.Ack{}, false
 	}
 	ack.Stream = r.name(name)

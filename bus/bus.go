@@ -93,7 +93,10 @@ type Bus struct {
 	cfg  Config
 	api  string // prefix of the JetStream API
 	out  *publisher
+	link *link
 	gate chan struct{} // bounds concurrent API requests
+
+	close sync.Once
 
 	mu         sync.Mutex
 	partitions int
@@ -130,12 +133,18 @@ func New(nc *nats.Conn, c Config) (*Bus, error) {
 	if b.out, err = newPublisher(nc, c.MaxInFlight, c.PublishTimeout); err != nil {
 		return nil, err
 	}
+	b.link = newLink(nc)
 	return b, nil
 }
 
-// Close fails what is in flight with schemas.ErrClosed and waits for the publisher's
-// goroutines. Stop feeds first. The connection stays open.
-func (b *Bus) Close() { b.out.close() }
+// Close fails what is in flight with schemas.ErrClosed and waits for the goroutines of
+// the bus. Stop feeds first. The connection stays open.
+func (b *Bus) Close() {
+	b.close.Do(func() {
+		b.out.close()
+		b.link.close()
+	})
+}
 
 // Partitions is the number of shards, as the stream of failures has it.
 func (b *Bus) Partitions() int {
@@ -194,11 +203,14 @@ func (b *Bus) ServerTime(ctx context.Context) (server, local time.Time, err erro
 // PublishCore sends a message that no stream needs to confirm. It returns when the
 // message is buffered, not when it is sent.
 func (b *Bus) PublishCore(m schemas.Message) error {
-	if err := checkSubject(m.Subject); err != nil {
-		return err
+	err := checkSubject(m.Subject)
+	if err == nil {
+		err = clientError(b.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Header: nats.Header(m.Header), Data: m.Body}))
 	}
-	err := b.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Header: nats.Header(m.Header), Data: m.Body})
-	return publishError(m.Subject, err)
+	if err != nil {
+		return about(m.Subject, err)
+	}
+	return nil
 }
 
 // Flush waits until the server has processed everything sent before, or ctx is done.
@@ -211,10 +223,8 @@ func (b *Bus) Flush(ctx context.Context) error {
 	return nil
 }
 
-// bounded gives a context without a deadline the one of two publishes.
+// bounded is ctx for a request: it ends with the connection and, if it has no deadline,
+// after the time of two publishes.
 func (b *Bus) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, 2*b.cfg.PublishTimeout)
+	return b.link.bind(ctx, 2*b.cfg.PublishTimeout)
 }

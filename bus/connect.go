@@ -162,6 +162,9 @@ func (o Options) options() ([]nats.Option, error) {
 		nats.RetryOnFailedConnect(o.Retry),
 	}
 	options = append(options, o.events()...)
+	if len(o.identities()) > 0 {
+		options = append(options, forgetIdentity)
+	}
 	switch {
 	case o.Creds != "":
 		options = append(options, nats.UserCredentials(o.Creds))
@@ -188,6 +191,13 @@ func (o Options) options() ([]nats.Option, error) {
 		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
 	}
 	return options, nil
+}
+
+// forgetIdentity drops the context's user, as another one was asked for.
+func forgetIdentity(final *nats.Options) error {
+	final.User, final.Password, final.Token, final.Nkey = "", "", "", ""
+	final.UserInfo, final.TokenHandler, final.UserJWT, final.SignatureCB = nil, nil, nil, nil
+	return nil
 }
 
 func (o Options) events() []nats.Option {

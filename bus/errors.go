@@ -101,12 +101,12 @@ func clientError(err error) error {
 	return err
 }
 
-// publishError says which subject an error of the client library is about.
-func publishError(subject string, err error) error {
-	if err == nil {
-		return nil
+// about says which subject an error is about.
+func about(subject string, err error) error {
+	if len(subject) > 200 {
+		subject = subject[:200] + "…"
 	}
-	return fmt.Errorf("publish to %s: %w", subject, clientError(err))
+	return fmt.Errorf("publish to %s: %w", subject, err)
 }
 
 // codeOf is the server's error code within err, or 0.
@@ -127,10 +127,9 @@ const maxPublishSubject = 1024
 func checkSubject(subject string) error {
 	switch {
 	case len(subject) > maxPublishSubject:
-		return fmt.Errorf("publish to %.60s…: %w: subject has %d bytes, at most %d are sent",
-			subject, schemas.ErrTooLarge, len(subject), maxPublishSubject)
+		return fmt.Errorf("%w: the subject has %d bytes, at most %d are sent", schemas.ErrTooLarge, len(subject), maxPublishSubject)
 	case strings.IndexByte(subject, '*') >= 0 || strings.IndexByte(subject, '>') >= 0:
-		return fmt.Errorf("publish to %s: %w: it holds a wildcard", subject, nats.ErrBadSubject)
+		return fmt.Errorf("%w: it holds a wildcard", nats.ErrBadSubject)
 	}
 	return nil
 }

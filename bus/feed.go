@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,10 +43,9 @@ type feed struct {
 
 // Reasons to end a session.
 var (
-	errInterrupted = errors.New("the connection was interrupted")
-	errSilent      = errors.New("the server said nothing for too long")
-	errGap         = errors.New("messages were lost on the way")
-	errGone        = errors.New("the consumer is gone")
+	errSilent = errors.New("the server said nothing for too long")
+	errGap    = errors.New("messages were lost on the way")
+	errGone   = errors.New("the consumer is gone")
 )
 
 // start attaches, so that an error is the caller's, and runs until ctx is done or stop is
@@ -77,7 +78,7 @@ func (f *feed) run(ctx context.Context, consumer string) {
 				return
 			}
 			f.bus.cfg.OnEvent("retry", fmt.Errorf("feed from stream %s: %w", f.stream, err))
-			if f.bus.nc.IsClosed() || !sleep(ctx, wait) {
+			if !f.connected(ctx) || !sleep(ctx, wait) {
 				return
 			}
 			consumer, err = f.attach(ctx)
@@ -86,6 +87,24 @@ func (f *feed) run(ctx context.Context, consumer string) {
 			return
 		}
 	}
+}
+
+// connected waits for a connection; false means there will be none, or ctx is done.
+func (f *feed) connected(ctx context.Context) bool {
+	nc := f.bus.nc
+	change := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer nc.RemoveStatusListener(change)
+	for !nc.IsConnected() {
+		if nc.IsClosed() {
+			return false
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -104,9 +123,9 @@ func (f *feed) session(ctx context.Context, consumer string) error {
 	nc := f.bus.nc
 	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer nc.RemoveStatusListener(lost)
-	inbox := nc.NewInbox()
+	inbox := nc.NewInbox() + "."
 	msgs := make(chan *nats.Msg, f.batch+64) // and words of the server: heartbeats, the end
-	sub, err := nc.ChanSubscribe(inbox, msgs)
+	sub, err := nc.ChanSubscribe(inbox+"*", msgs)
 	if err != nil {
 		return clientError(err)
 	}
@@ -114,8 +133,9 @@ func (f *feed) session(ctx context.Context, consumer string) error {
 	p := pull{feed: f, inbox: inbox, msgs: msgs, lost: lost, silence: time.NewTimer(pullSilence)}
 	defer p.silence.Stop()
 	subject := f.bus.api + "CONSUMER.MSG.NEXT." + f.stream + "." + consumer
-	for ctx.Err() == nil {
-		if err := nc.PublishRequest(subject, inbox, f.next()); err != nil {
+	for n := 0; ctx.Err() == nil; n++ {
+		p.reply = inbox + strconv.Itoa(n)
+		if err := nc.PublishRequest(subject, p.reply, f.next()); err != nil {
 			return clientError(err)
 		}
 		if err := p.receive(ctx); err != nil {
@@ -126,7 +146,7 @@ func (f *feed) session(ctx context.Context, consumer string) error {
 }
 
 func (f *feed) next() []byte {
-	data, _ := json.Marshal(struct { // three numbers cannot fail
+	data, _ := json.Marshal(struct { // four numbers cannot fail
 		Batch     int           `json:"batch"`
 		MaxBytes  int           `json:"max_bytes"`
 		Expires   time.Duration `json:"expires"`
@@ -138,15 +158,17 @@ func (f *feed) next() []byte {
 // pull is one request's answers.
 type pull struct {
 	*feed
-	inbox   string
+	inbox   string // with its final dot
+	reply   string // of this request: the end of one may be told after its last message
 	msgs    chan *nats.Msg
 	lost    chan nats.Status
 	silence *time.Timer
 }
 
-// receive returns nil when the request is used up or ctx is done.
+// receive returns nil when the request is used up or ctx is done. The server says nothing
+// when its bytes are used up exactly, hence they are counted as the server does.
 func (p *pull) receive(ctx context.Context) error {
-	for n := 0; n < p.batch; {
+	for n, bytes := 0, p.maxBytes; n < p.batch && bytes > 0; {
 		p.silence.Reset(pullSilence)
 		select {
 		case <-ctx.Done():
@@ -159,7 +181,7 @@ func (p *pull) receive(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if m.Subject == p.inbox { // the server's word; a message has its own subject
+			if strings.HasPrefix(m.Subject, p.inbox) { // the server's word; a message has its own subject
 				if over, err := p.word(m, n); over || err != nil {
 					return err
 				}
@@ -172,7 +194,7 @@ func (p *pull) receive(ctx context.Context) error {
 			if err := p.on(m, at); err != nil {
 				return err
 			}
-			n++
+			n, bytes = n+1, bytes-m.Size()
 			p.progress = true
 		}
 	}
@@ -181,6 +203,9 @@ func (p *pull) receive(ctx context.Context) error {
 
 // word says whether the request is over, or why the session must end.
 func (p *pull) word(m *nats.Msg, received int) (over bool, err error) {
+	if m.Subject != p.reply {
+		return false, nil
+	}
 	text := m.Header.Get("Description")
 	switch status := m.Header.Get("Status"); {
 	case status == "100": // heartbeat

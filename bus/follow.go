@@ -117,13 +117,17 @@ func stored(m *nats.Msg, at place) schemas.Stored {
 	}
 }
 
+// headerSize is what the server puts in the place of a body.
+const headerSize = "Nats-Msg-Size"
+
 // storedSize is the size of a message delivered without its body.
 func storedSize(m *nats.Msg) int {
-	body, err := strconv.Atoi(last(m.Header, "Nats-Msg-Size"))
+	text := last(m.Header, headerSize)
+	body, err := strconv.Atoi(text)
 	if err != nil {
-		body = len(m.Data)
+		return len(m.Data) + schemas.Header(m.Header).Size()
 	}
-	return body + schemas.Header(m.Header).Size()
+	return body + schemas.Header(m.Header).Size() - len(headerSize) - len(text) - 4
 }
 
 // pullBytes is enough for the largest message of the server twice.

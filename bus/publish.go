@@ -40,7 +40,7 @@ type pending struct {
 }
 
 func (p *pending) fail(err error) {
-	err = fmt.Errorf("publish to %s: %w", p.subject, err)
+	err = about(p.subject, err)
 	if p.ack != nil {
 		p.ack(schemas.Ack{}, err)
 		return
@@ -56,13 +56,12 @@ const sweepEvery = 50 * time.Millisecond
 // that a late answer never meets the slot's next user. Whoever takes a slot out under
 // the lock calls its callback, outside of it.
 type publisher struct {
-	nc     *nats.Conn
-	inbox  string // with its final dot
-	sub    *nats.Subscription
-	acks   ackReader // of the reply goroutine only
-	stop   chan struct{}
-	swept  chan struct{}
-	closed sync.Once
+	nc    *nats.Conn
+	inbox string // with its final dot
+	sub   *nats.Subscription
+	acks  ackReader // of the reply goroutine only
+	stop  chan struct{}
+	swept chan struct{}
 
 	mu    sync.Mutex
 	over  bool
@@ -97,7 +96,7 @@ func newPublisher(nc *nats.Conn, maxInFlight int, timeout time.Duration) (*publi
 
 func (p *publisher) send(m schemas.Message, timeout time.Duration, entry pending) {
 	if err := checkSubject(m.Subject); err != nil {
-		entry.fail(errors.Unwrap(err))
+		entry.fail(err)
 		return
 	}
 	entry.deadline = time.Now().Add(timeout)
@@ -212,30 +211,29 @@ func (p *publisher) answerAck(token uint64, data []byte, nobody bool) {
 	}
 }
 
-// sweep fails what is overdue, and everything once the connection is closed for good.
+// sweep fails what is overdue, everything in flight when the connection is lost, and all
+// that comes once it is closed for good.
 func (p *publisher) sweep(every time.Duration) {
 	defer close(p.swept)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	closed := p.nc.StatusChanged(nats.CLOSED)
-	defer p.nc.RemoveStatusListener(closed)
+	lost := p.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer p.nc.RemoveStatusListener(lost)
 	for {
 		select {
 		case <-p.stop:
 			p.finish()
 			return
-		case <-closed:
+		case status := <-lost:
+			if status == nats.RECONNECTING {
+				p.fail(errInterrupted, func(*pending) bool { return true })
+				continue
+			}
 			p.finish()
-			closed = nil
+			lost = nil // closed as well
 		case now := <-tick.C:
-			p.expire(now)
+			p.fail(schemas.ErrTimeout, func(e *pending) bool { return now.After(e.deadline) })
 		}
-	}
-}
-
-func (p *publisher) expire(now time.Time) {
-	for _, entry := range p.remove(func(e *pending) bool { return now.After(e.deadline) }) {
-		entry.fail(schemas.ErrTimeout)
 	}
 }
 
@@ -243,8 +241,12 @@ func (p *publisher) finish() {
 	p.mu.Lock()
 	p.over = true
 	p.mu.Unlock()
-	for _, entry := range p.remove(func(*pending) bool { return true }) {
-		entry.fail(schemas.ErrClosed)
+	p.fail(schemas.ErrClosed, func(*pending) bool { return true })
+}
+
+func (p *publisher) fail(err error, which func(*pending) bool) {
+	for _, entry := range p.remove(which) {
+		entry.fail(err)
 	}
 }
 
@@ -264,9 +266,7 @@ func (p *publisher) remove(which func(*pending) bool) []pending {
 }
 
 func (p *publisher) close() {
-	p.closed.Do(func() {
-		close(p.stop)
-		<-p.swept
-		_ = p.sub.Unsubscribe() // fails only on a closed connection, where nothing is left to do
-	})
+	close(p.stop)
+	<-p.swept
+	_ = p.sub.Unsubscribe() // fails only on a closed connection, where nothing is left to do
 }

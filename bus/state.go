@@ -44,6 +44,9 @@ func put(ctx context.Context, kv jetstream.KeyValue, key string, data []byte, re
 // StateDelete removes a value if its key is at this revision; otherwise
 // schemas.ErrConflict.
 func (b *Bus) StateDelete(ctx context.Context, key string, revision uint64) error {
+	if revision == 0 { // which would mean any
+		return fmt.Errorf("delete state %s at revision 0: %w", key, schemas.ErrConflict)
+	}
 	kv, ctx, cancel, err := b.values(ctx, state)
 	if err != nil {
 		return err

@@ -1,0 +1,298 @@
+package bus_test
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/recoveryd/recoveryd/bus"
+	"github.com/recoveryd/recoveryd/bus/embedded"
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+var names = schemas.Subjects{Prefix: "recovery"}
+
+func sequences(entries []schemas.Stored) []uint64 {
+	var out []uint64
+	for _, e := range entries {
+		out = append(out, e.Sequence)
+	}
+	return out
+}
+
+func readLane(t testing.TB, b *bus.Bus, lane string, from uint64, messages, bytes int) []schemas.Stored {
+	t.Helper()
+	got, err := b.ReadLane(t.Context(), lane, from, messages, bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestLaneIsReadInOrderByPages(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	lane := names.Due(3, 1700000000)
+	var want []uint64
+	for i := range 25 {
+		store(t, b, names.Due(3, 1700000001), "another lane")
+		want = append(want, store(t, b, lane, fmt.Sprint(i)).Sequence)
+	}
+	var got []uint64
+	for from := uint64(0); ; {
+		page := readLane(t, b, lane, from, 10, 1<<20)
+		if len(page) == 0 {
+			break
+		}
+		got = append(got, sequences(page)...)
+		from = page[len(page)-1].Sequence + 1
+		if page[0].Time.IsZero() || page[0].Subject != lane {
+			t.Errorf("entry %+v lacks time or subject", page[0])
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("read %v, want %v", got, want)
+	}
+}
+
+func TestLaneWithAnEntryLargerThanAsked(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	lane := names.Signal(0)
+	large := string(make([]byte, 500_000))
+	store(t, b, lane, large)
+	store(t, b, lane, "small")
+	got := readLane(t, b, lane, 1, 100, 1000)
+	if len(got) != 1 || len(got[0].Body) != len(large) {
+		t.Fatalf("got %d entries, want just the large one", len(got))
+	}
+	if got = readLane(t, b, lane, 2, 100, 1000); len(got) != 1 || string(got[0].Body) != "small" {
+		t.Errorf("got %d entries, want the small one", len(got))
+	}
+}
+
+// What looks like the server's own words in a stored message must not end the reading.
+func TestLaneWithMisleadingHeaders(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	lane := names.Signal(0)
+	for _, h := range []schemas.Header{
+		{"Status": {"503"}},
+		{"Status": {"404"}, "Description": {"Message Not Found"}},
+		{"Status": {"204"}, "Description": {"EOB"}},
+		{"Nats-Subject": {"forged"}, "Nats-Sequence": {"99"}, "Nats-Last-Sequence": {"98"}},
+		nil,
+	} {
+		if _, err := publish(t, b, schemas.Message{Subject: lane, Header: h}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := readLane(t, b, lane, 1, 100, 1<<20)
+	if want := []uint64{1, 2, 3, 4, 5}; !reflect.DeepEqual(sequences(got), want) {
+		t.Fatalf("read %v, want %v", sequences(got), want)
+	}
+	if got[3].Subject != lane || got[3].Header.Get("Nats-Subject") != "forged" {
+		t.Errorf("subject %q, header %v: want the lane, and the header as it was stored", got[3].Subject, got[3].Header)
+	}
+	if len(got[4].Header) != 0 {
+		t.Errorf("headers %v came from nowhere", got[4].Header)
+	}
+}
+
+func TestPurgeSparesTheLateEntry(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	lane, other := names.Due(0, 100), names.Due(0, 1000)
+	for range 3 {
+		store(t, b, lane, "x")
+	}
+	store(t, b, other, "x")
+	seen := readLane(t, b, lane, 1, 100, 1<<20)
+	late := store(t, b, lane, "late").Sequence
+	purged, err := b.PurgeLane(t.Context(), lane, seen[len(seen)-1].Sequence+1)
+	if err != nil || purged != 3 {
+		t.Errorf("purged %d, %v; want 3", purged, err)
+	}
+	if got := sequences(readLane(t, b, lane, 1, 100, 1<<20)); !reflect.DeepEqual(got, []uint64{late}) {
+		t.Errorf("left %v, want %d", got, late)
+	}
+	if got := readLane(t, b, other, 1, 100, 1<<20); len(got) != 1 {
+		t.Errorf("the other lane has %d entries, want 1", len(got))
+	}
+	if purged, err := b.PurgeLane(t.Context(), lane, 0); err != nil || purged != 0 {
+		t.Errorf("a purge below 0 removed %d, %v", purged, err)
+	}
+}
+
+func TestDeleteEntry(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	ack := store(t, b, names.Signal(0), "x")
+	for _, sequence := range []uint64{ack.Sequence, ack.Sequence, 12345} {
+		if err := b.DeleteEntry(t.Context(), sequence); err != nil {
+			t.Errorf("delete %d: %v", sequence, err)
+		}
+	}
+	if got := readLane(t, b, names.Signal(0), 1, 10, 1<<20); len(got) != 0 {
+		t.Errorf("%d entries are left", len(got))
+	}
+}
+
+func TestLaneCounts(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	store(t, b, names.Due(1, 5), "x")
+	store(t, b, names.Due(1, 5), "x")
+	store(t, b, names.Signal(1), "x")
+	store(t, b, names.Signal(2), "x")
+	counts, last, err := b.LaneCounts(t.Context(), 1)
+	want := map[string]uint64{names.Due(1, 5): 2, names.Signal(1): 1}
+	if err != nil || last != 4 || !maps.Equal(counts, want) {
+		t.Errorf("got %v up to %d, %v; want %v up to 4", counts, last, err, want)
+	}
+	if counts, _, err := b.LaneCounts(t.Context(), 7); err != nil || len(counts) != 0 {
+		t.Errorf("an empty shard has %v, %v", counts, err)
+	}
+}
+
+type entry struct {
+	subject  string
+	sequence uint64
+	size     int
+}
+
+func followLedger(t testing.TB, b *bus.Bus, shard int, from uint64) (<-chan entry, func()) {
+	t.Helper()
+	got := make(chan entry, 10000)
+	stop, err := b.FollowLedger(t.Context(), shard, from, func(subject string, sequence uint64, size int) {
+		got <- entry{subject, sequence, size}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return got, stop
+}
+
+func TestFollowLedger(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	store(t, b, names.Signal(1), "before from")
+	store(t, b, names.Signal(1), "12345")
+	store(t, b, names.Signal(2), "another shard")
+	got, stop := followLedger(t, b, 1, 2)
+	if e := receive(t, got); e != (entry{names.Signal(1), 2, 5}) {
+		t.Errorf("got %+v", e)
+	}
+	if _, err := publish(t, b, schemas.Message{Subject: names.Due(1, 9), Header: schemas.Header{"A": {"b"}}, Body: []byte("1234567")}); err != nil {
+		t.Fatal(err)
+	}
+	if e := receive(t, got); e.sequence != 4 || e.size < 7+len("A: b\r\n") {
+		t.Errorf("got %+v, want sequence 4 with its headers counted", e)
+	}
+	stop()
+	store(t, b, names.Signal(1), "after stop")
+	if len(got) != 0 {
+		t.Errorf("%d entries came after stop", len(got))
+	}
+}
+
+func deleteConsumers(t testing.TB, nc *nats.Conn, stream string) {
+	t.Helper()
+	js := jetStream(t, nc)
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	list := s.ConsumerNames(t.Context())
+	for name := range list.Name() {
+		n++
+		if err := s.DeleteConsumer(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list.Err() != nil || n == 0 {
+		t.Fatalf("deleted %d consumers of %s: %v", n, stream, list.Err())
+	}
+}
+
+func TestFollowSurvivesTheLossOfItsConsumer(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	got, _ := followLedger(t, b, 0, 1)
+	next := uint64(1)
+	for range 3 {
+		for range 10 {
+			store(t, b, names.Signal(0), "x")
+		}
+		deleteConsumers(t, nc, "RECOVERY_LEDGER")
+		for range 10 {
+			store(t, b, names.Signal(0), "x")
+		}
+		for range 20 {
+			if e := receive(t, got); e.sequence != next {
+				t.Fatalf("got entry %d, want %d", e.sequence, next)
+			}
+			next++
+		}
+	}
+}
+
+// restartable is a server that comes back on the same port with the same streams.
+func restartable(t testing.TB) (address string, restart func()) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := embedded.Start(embedded.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop() })
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.URL(), func() {
+		s.Stop()
+		next, err := embedded.Start(embedded.Options{Dir: dir, Addr: u.Host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = next
+	}
+}
+
+func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
+	t.Parallel()
+	address, restart := restartable(t)
+	events := make(chan string, 100)
+	nc, err := bus.Connect(bus.Options{Servers: address, OnEvent: func(kind string, _ error) { events <- kind }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	b := newBus(t, nc, testConfig())
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := followLedger(t, b, 0, 1)
+	store(t, b, names.Signal(0), "x")
+	receive(t, got)
+	restart()
+	for receive(t, events) != "reconnected" {
+	}
+	store(t, b, names.Signal(0), "x")
+	if e := receive(t, got); e.sequence != 2 {
+		t.Errorf("got entry %d, want 2", e.sequence)
+	}
+}
+
+func TestFollowFailsWithoutStream(t *testing.T) {
+	t.Parallel()
+	b := newBus(t, dial(t, startServer(t).URL()), testConfig())
+	_, err := b.FollowLedger(t.Context(), 0, 1, nil)
+	wantError(t, err, schemas.ErrNotFound, "recovery.ledger.0.>")
+}

@@ -1,0 +1,190 @@
+package bus_test
+
+import (
+	"bytes"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+func TestStateIsCompareAndSet(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	ctx := t.Context()
+	_, _, err := b.StateGet(ctx, "breaker.orders")
+	wantError(t, err, schemas.ErrNotFound, "breaker.orders")
+	first, err := b.StatePut(ctx, "breaker.orders", []byte("open"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.StatePut(ctx, "breaker.orders", []byte("mine"), 0)
+	wantError(t, err, schemas.ErrConflict, "breaker.orders")
+	second, err := b.StatePut(ctx, "breaker.orders", []byte("half open"), first)
+	if err != nil || second <= first {
+		t.Fatalf("got revision %d after %d, %v", second, first, err)
+	}
+	_, err = b.StatePut(ctx, "breaker.orders", []byte("zombie"), first)
+	wantError(t, err, schemas.ErrConflict)
+	data, revision, err := b.StateGet(ctx, "breaker.orders")
+	if err != nil || string(data) != "half open" || revision != second {
+		t.Errorf("got %q at %d, %v", data, revision, err)
+	}
+}
+
+func TestStateDelete(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	ctx := t.Context()
+	first, err := b.StatePut(ctx, "k", []byte("1"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, b.StateDelete(ctx, "k", 0), schemas.ErrConflict)
+	wantError(t, b.StateDelete(ctx, "k", first+7), schemas.ErrConflict)
+	if err := b.StateDelete(ctx, "k", first); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = b.StateGet(ctx, "k")
+	wantError(t, err, schemas.ErrNotFound)
+	_, err = b.StatePut(ctx, "k", []byte("zombie"), first)
+	wantError(t, err, schemas.ErrConflict)
+	if _, err := b.StatePut(ctx, "k", []byte("2"), 0); err != nil {
+		t.Errorf("a deleted key cannot be made again: %v", err)
+	}
+}
+
+func TestStateList(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	ctx := t.Context()
+	for _, key := range []string{"breaker.a", "breaker.b=2E.c", "breaker.gone", "job.1"} {
+		if _, err := b.StatePut(ctx, key, []byte(key), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, revision, _ := b.StateGet(ctx, "breaker.gone")
+	if err := b.StateDelete(ctx, "breaker.gone", revision); err != nil {
+		t.Fatal(err)
+	}
+	list := func(filter string) map[string]uint64 {
+		got := map[string]uint64{}
+		if err := b.StateList(ctx, filter, func(key string, data []byte, revision uint64) {
+			if string(data) != key {
+				t.Errorf("%s holds %q", key, data)
+			}
+			got[key] = revision
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got, want := list("breaker.>"), (map[string]uint64{"breaker.a": 1, "breaker.b=2E.c": 2}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := list("watch.>"); len(got) != 0 {
+		t.Errorf("got %v, want nothing", got)
+	}
+}
+
+func TestSealKeyIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	keys := make([][]byte, 8)
+	var wg sync.WaitGroup
+	for i := range keys {
+		replica := newBus(t, nc, testConfig())
+		wg.Go(func() {
+			var err error
+			if keys[i], err = replica.SealKey(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, key := range keys {
+		if len(key) != 32 || !bytes.Equal(key, keys[0]) {
+			t.Errorf("got key %x, want the same 32 bytes for all, %x", key, keys[0])
+		}
+	}
+	if _, err := b.StatePut(t.Context(), "seal", []byte("short"), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SealKey(t.Context()); err == nil {
+		t.Error("a damaged key was accepted")
+	}
+}
+
+func TestStateWithoutBucket(t *testing.T) {
+	t.Parallel()
+	b := newBus(t, dial(t, startServer(t).URL()), testConfig())
+	_, _, err := b.StateGet(t.Context(), "k")
+	wantError(t, err, schemas.ErrNotFound, "RECOVERY_STATE")
+}
+
+func TestLeaseHasOneHolder(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	ctx := t.Context()
+	lease, err := b.AcquireLease(ctx, "shard.0", []byte("me"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.AcquireLease(ctx, "shard.0", []byte("you"))
+	wantError(t, err, schemas.ErrConflict, "shard.0")
+	for range 3 {
+		if err := lease.Keep(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := b.Leases(ctx, "shard.*")
+	if err != nil || len(held) != 1 || held[0].Key != "shard.0" || string(held[0].Value) != "me" || held[0].Kept.Before(lease.Since) {
+		t.Errorf("got %+v, %v; want one, held by me", held, err)
+	}
+	if err := lease.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, lease.Keep(ctx), schemas.ErrConflict)
+	wantError(t, lease.Release(ctx), schemas.ErrConflict)
+	next, err := b.AcquireLease(ctx, "shard.0", []byte("you"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !next.Since.After(lease.Since) {
+		t.Errorf("the next holder since %v is not after %v", next.Since, lease.Since)
+	}
+	wantError(t, lease.Keep(ctx), schemas.ErrConflict)
+}
+
+func TestLeaseRunsOut(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	js, ctx := jetStream(t, nc), t.Context()
+	c := streamInfo(t, js, "KV_RECOVERY_LEASES").Config
+	c.MaxAge, c.Duplicates = 200*time.Millisecond, 200*time.Millisecond // instead of ten seconds
+	if _, err := js.UpdateStream(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	zombie, err := b.AcquireLease(ctx, "shard.0", []byte("zombie"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		lease, err := b.AcquireLease(ctx, "shard.0", []byte("heir"))
+		if err == nil {
+			if lease.Since.Sub(zombie.Since) < 200*time.Millisecond {
+				t.Errorf("taken over after %v, too early", lease.Since.Sub(zombie.Since))
+			}
+			break
+		}
+		wantError(t, err, schemas.ErrConflict)
+		if time.Now().After(deadline) {
+			t.Fatal("the lease did not run out")
+		}
+	}
+	wantError(t, zombie.Keep(ctx), schemas.ErrConflict)
+	wantError(t, zombie.Release(ctx), schemas.ErrConflict)
+}
