@@ -148,11 +148,17 @@ func (g *Gauges) Collect(out chan<- prometheus.Metric) {
 
 // Totals is the sum of the pictures of all shards.
 type Totals struct {
-	Owned, Near, Loaded, InFlight  int
-	NearBytes, Far, Held, DeadWait int64
-	OldestDue                      time.Time
-	Breakers                       map[string]map[strategies.State]int // by policy
-	Overflowed                     []string
+	Owned      int                                 `json:"shards_owned"`
+	Near       int                                 `json:"near"`
+	Loaded     int                                 `json:"loaded"`
+	InFlight   int                                 `json:"in_flight"`
+	NearBytes  int64                               `json:"near_bytes"`
+	Far        int64                               `json:"far"`
+	Held       int64                               `json:"held"`
+	DeadWait   int64                               `json:"dead_waiting"`
+	OldestDue  time.Time                           `json:"oldest_due,omitzero"`
+	Breakers   map[string]map[strategies.State]int `json:"breakers"` // by policy
+	Overflowed []string                            `json:"overflowed,omitempty"`
 }
 
 // Total adds up the pictures of shards.

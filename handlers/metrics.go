@@ -10,9 +10,6 @@ import (
 	"github.com/recoveryd/recoveryd/strategies"
 )
 
-// noPolicy is the label of what no policy serves.
-const noPolicy = "none"
-
 // Metrics counts events. No label ever holds a subject or an id.
 type Metrics struct {
 	failures    *prometheus.CounterVec   // policy, class, source
@@ -146,7 +143,7 @@ func (m *Metrics) prepareBreaker(p *Policy) {
 func (m *Metrics) Observe(e Event) {
 	policy := e.Policy
 	if policy == "" {
-		policy = noPolicy
+		policy = orphan
 	}
 	switch e.Kind {
 	case EventFailure:

@@ -130,7 +130,7 @@ func TestEventsAreCounted(t *testing.T) {
 	text := gathered(t, r)
 	for _, series := range []string{
 		`recoveryd_failures_total{class="throttled",policy="payments",source="intake"} 1`,
-		`recoveryd_failures_total{class="transient",policy="none",source="intake"} 1`,
+		`recoveryd_failures_total{class="transient",policy="-",source="intake"} 1`,
 		`recoveryd_duplicate_reports_total 1`,
 		`recoveryd_retry_delay_seconds_bucket{le="5"} 1`,
 		`recoveryd_retry_delay_seconds_bucket{le="2"} 0`,

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/recoveryd/recoveryd/bus"
+	"github.com/recoveryd/recoveryd/handlers"
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// Pauses between tries to serve. The same reason is logged again every minute.
+const (
+	shortestPause = 250 * time.Millisecond
+	longestPause  = 2 * time.Second
+	sayAgain      = time.Minute
+)
+
+// connect opens the connection, which goes on by itself until there is a server.
+func (d *Daemon) connect() error {
+	o := d.Connection
+	o.Name, o.Retry, o.OnEvent = "recoveryd/"+d.Version+" "+d.Instance, true, d.connection
+	nc, err := bus.Connect(o)
+	if err != nil {
+		return err
+	}
+	d.nc = nc
+	d.stack.add("connection", func(ctx context.Context) error { return closeConnection(ctx, nc) })
+	c := d.Config
+	d.bus, err = bus.New(nc, bus.Config{
+		Subjects: d.subjects, StreamPrefix: c.StreamPrefix, Domain: c.JSDomain, Partitions: c.Partitions, Replicas: c.Replicas,
+		FailedMaxBytes: int64(c.FailedMaxBytes), OutcomesMaxBytes: int64(c.OutcomesMaxBytes),
+		DeadMaxBytes: int64(c.DeadMaxBytes), DeadMaxAge: time.Duration(c.DeadMaxAge), OnEvent: d.feed,
+	})
+	if err != nil {
+		return err
+	}
+	d.stack.add("bus", func(context.Context) error { d.bus.Close(); return nil })
+	return nil
+}
+
+// closeConnection sends what is buffered before it closes.
+func closeConnection(ctx context.Context, nc *nats.Conn) error {
+	var err error
+	if nc.IsConnected() {
+		err = nc.FlushWithContext(ctx)
+	}
+	nc.Close()
+	return err
+}
+
+// connection hears of the connection.
+func (d *Daemon) connection(kind string, err error) {
+	switch kind {
+	case "closed":
+		cause := schemas.ErrClosed
+		if err != nil {
+			cause = fmt.Errorf("%w: %w", schemas.ErrClosed, err)
+		}
+		d.cancel(cause) // without effect when the daemon stops anyway
+	case "connected", "reconnected":
+		d.log.Info().Msg(kind)
+	default:
+		d.log.Warn().Err(err).Msg("connection: " + kind)
+	}
+}
+
+// feed hears of the feeds of the bus, which go on by themselves.
+func (d *Daemon) feed(kind string, err error) {
+	d.events.Observe(handlers.Event{Kind: handlers.EventFault, At: time.Now(), Op: "feed: " + kind, Err: err})
+}
+
+// serve runs the engine until ctx ends, and again after a pause whenever it stops.
+func (d *Daemon) serve(ctx context.Context) {
+	pause, said, tries := shortestPause, time.Time{}, 0
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := d.serveOnce(ctx)
+		d.engine.Store(nil)
+		if ctx.Err() != nil {
+			return
+		}
+		if fatal(err) {
+			d.cancel(err)
+			return
+		}
+		if time.Since(started) > time.Minute {
+			pause, tries = shortestPause, 0
+		}
+		tries++
+		last := d.waiting.Swap(&err)
+		if last == nil || (*last).Error() != err.Error() || time.Since(said) >= sayAgain {
+			d.log.Warn().Err(err).Int("tries", tries).Msg("not serving yet, trying again")
+			said = time.Now()
+		}
+		wait(ctx, pause)
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// fatal says whether no later try can succeed.
+func fatal(err error) bool {
+	return errors.Is(err, schemas.ErrForeign) || errors.Is(err, schemas.ErrMismatch) || errors.Is(err, schemas.ErrClosed)
+}
+
+var errEngineStopped = errors.New("the engine stopped")
+
+func (d *Daemon) serveOnce(ctx context.Context) error {
+	if !d.nc.IsConnected() {
+		if err := d.nc.LastError(); err != nil {
+			return fmt.Errorf("no connection to a NATS server: %w", err)
+		}
+		return errors.New("no connection to a NATS server")
+	}
+	if err := d.bus.Ensure(ctx); err != nil {
+		return err
+	}
+	key, err := d.bus.SealKey(ctx)
+	if err != nil {
+		return fmt.Errorf("seal key: %w", err)
+	}
+	engine, err := handlers.New(handlers.Config{
+		Bus: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
+		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance,
+		Observer: handlers.Observers{d.metrics, d.events, d.recent}, Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
+	})
+	if err != nil {
+		return err
+	}
+	d.engine.Store(engine)
+	engine.SetPolicies(d.Policies()) // a reload may have come between
+	d.serving()
+	if err := engine.Run(ctx); err != nil {
+		return err
+	}
+	return errEngineStopped
+}
+
+func (d *Daemon) serving() {
+	d.waiting.Store(nil)
+	name, version, _ := d.bus.ServerInfo()
+	d.log.Info().Str("server", name).Str("version", version).Int("shards", d.bus.Partitions()).Msg("serving")
+	d.readyOnce.Do(func() { close(d.ready) })
+}
+
+func wait(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
