@@ -21,45 +21,35 @@ type DeadLetter struct {
 // DeadLetterMessage is how a dead letter is stored: the payload byte for byte, the
 // original headers, and everything known about it in recoveryd's own.
 func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
-	h := d.Header.Clone()
-	set := func(name, value string) {
-		if value != "" {
-			h.Set(name, line(value, MaxErrorRunes))
-		}
-	}
-	number := func(name string, n uint64) {
-		if n > 0 {
-			h.Set(name, strconv.FormatUint(n, 10))
-		}
-	}
-	set(HeaderID, d.ID)
-	h.Set(HeaderSubject, Readable(d.Subject))
-	set(HeaderReason, d.Reason)
-	set(HeaderCause, d.Cause)
-	h.Set(HeaderAttempt, strconv.Itoa(d.Attempt))
-	h.Set(HeaderDelivery, strconv.Itoa(d.Delivery))
-	set(HeaderError, d.Error)
-	set(HeaderCode, d.Code)
-	set(HeaderClass, d.Class)
-	set(HeaderPolicy, d.Policy)
-	set(HeaderFirstFailedAt, formatTime(d.FirstFailedAt))
-	set(HeaderLastFailedAt, formatTime(d.LastFailedAt))
-	set(HeaderDeadAt, formatTime(d.DeadAt))
-	set(HeaderStream, d.Origin.Stream)
-	set(HeaderConsumer, d.Origin.Consumer)
-	number(HeaderSequence, d.Origin.Sequence)
-	number(HeaderDeliveries, d.Origin.Deliveries)
-	number(HeaderReplay, uint64(d.Replay))
-	number(HeaderHeld, uint64(d.Held.Milliseconds()))
-	if d.History != "" {
-		h.Set(HeaderHistory, unbroken(d.History))
-	}
+	out := write(d.Header)
+	text := func(name, value string) { out.set(name, line(value, MaxErrorRunes)) }
+	text(HeaderID, d.ID)
+	out.set(HeaderSubject, Readable(d.Subject))
+	text(HeaderReason, d.Reason)
+	text(HeaderCause, d.Cause)
+	text(HeaderError, d.Error)
+	text(HeaderCode, d.Code)
+	text(HeaderClass, d.Class)
+	text(HeaderPolicy, d.Policy)
+	text(HeaderStream, d.Origin.Stream)
+	text(HeaderConsumer, d.Origin.Consumer)
+	out.set(HeaderAttempt, strconv.Itoa(d.Attempt))
+	out.set(HeaderDelivery, strconv.Itoa(d.Delivery))
+	out.set(HeaderFirstFailedAt, formatTime(d.FirstFailedAt))
+	out.set(HeaderLastFailedAt, formatTime(d.LastFailedAt))
+	out.set(HeaderDeadAt, formatTime(d.DeadAt))
+	out.number(HeaderSequence, int64(d.Origin.Sequence))
+	out.number(HeaderDeliveries, int64(d.Origin.Deliveries))
+	out.number(HeaderReplay, int64(d.Replay))
+	out.number(HeaderHeld, d.Held.Milliseconds())
+	out.set(HeaderHistory, unbroken(d.History))
 	if d.Fallback != NoFallback {
-		h.Set(HeaderFallback, strconv.Itoa(d.Fallback))
+		out.set(HeaderFallback, strconv.Itoa(d.Fallback))
 	}
+	out.set(HeaderMsgID, d.MsgID(StepDead, d.Delivery))
+	h := out.h
 	setAside(h, d.Barred)
 	noteTruncated(h, d.Truncated)
-	h.Set(HeaderMsgID, d.MsgID(StepDead, d.Delivery))
 	fit(h, &d.Work)
 	subject := s.Dead(d.Cause, d.Subject)
 	if s.CheckTarget(d.Subject) != nil {

@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"hash"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -22,10 +24,17 @@ type Delivery struct {
 
 // Sealer signs the state that travels with a delivery, so that a report can be believed.
 // It is safe for concurrent use.
-type Sealer struct{ key []byte }
+type Sealer struct {
+	key  []byte
+	macs sync.Pool // of hash.Hash: the key is worked in only once
+}
 
 // NewSealer takes the key that all daemons of one prefix share.
-func NewSealer(key []byte) *Sealer { return &Sealer{key: key} }
+func NewSealer(key []byte) *Sealer {
+	s := &Sealer{key: key}
+	s.macs.New = func() any { return hmac.New(sha256.New, key) }
+	return s
+}
 
 // sealed lists the headers under the seal, in the order in which they are signed.
 var sealed = [...]string{
@@ -35,16 +44,16 @@ var sealed = [...]string{
 
 // Seal computes the seal over the headers of h that it covers, 22 characters.
 func (s *Sealer) Seal(h Header) string {
-	mac := hmac.New(sha256.New, s.key)
-	var buf [512]byte
-	b := buf[:0]
+	mac := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(mac)
+	mac.Reset()
+	b := make([]byte, 0, 1024)
 	for _, name := range sealed {
 		b = append(b, h.Get(name)...)
 		b = append(b, '\n')
 	}
 	mac.Write(b)
-	var sum [sha256.Size]byte
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(sum[:0])[:16])
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(b[:0])[:16])
 }
 
 // Valid says whether h carries the seal that its values deserve. Without a key nothing
@@ -60,36 +69,26 @@ func (s *Sealer) Valid(h Header) bool {
 // Message is the delivery of w: the user's headers and body untouched, the state of w
 // sealed, and a message id that only this step of this delivery has.
 func (s *Sealer) Message(w *Work, d Delivery) Message {
-	h := w.Header.Clone()
-	set := func(name, value string) {
-		if value != "" {
-			h.Set(name, value)
-		}
-	}
-	h.Set(HeaderID, w.ID)
-	h.Set(HeaderAttempt, strconv.Itoa(d.Attempt))
-	h.Set(HeaderMaxAttempts, strconv.Itoa(d.MaxAttempts))
-	h.Set(HeaderSubject, w.Subject)
-	h.Set(HeaderDelivery, strconv.Itoa(d.Number))
-	set(HeaderFirstFailedAt, formatTime(w.FirstFailedAt))
-	set(HeaderHistory, unbroken(w.History))
-	if d.Generation != 0 {
-		h.Set(HeaderGeneration, strconv.FormatInt(d.Generation, 10))
-	}
+	out := write(w.Header)
+	out.set(HeaderID, w.ID)
+	out.set(HeaderAttempt, strconv.Itoa(d.Attempt))
+	out.set(HeaderMaxAttempts, strconv.Itoa(d.MaxAttempts))
+	out.set(HeaderSubject, w.Subject)
+	out.set(HeaderDelivery, strconv.Itoa(d.Number))
+	out.set(HeaderFirstFailedAt, formatTime(w.FirstFailedAt))
+	out.set(HeaderHistory, unbroken(w.History))
+	out.number(HeaderGeneration, d.Generation)
+	out.number(HeaderReplay, int64(w.Replay))
+	out.number(HeaderHeld, w.Held.Milliseconds())
 	if d.Probe {
-		h.Set(HeaderProbe, "1")
+		out.set(HeaderProbe, "1")
 	}
 	if d.Fallback != NoFallback {
-		h.Set(HeaderFallback, strconv.Itoa(d.Fallback))
-		set(HeaderError, line(w.Error, MaxErrorRunes))
+		out.set(HeaderFallback, strconv.Itoa(d.Fallback))
+		out.set(HeaderError, line(w.Error, MaxErrorRunes))
 	}
-	if w.Replay > 0 {
-		h.Set(HeaderReplay, strconv.Itoa(w.Replay))
-	}
-	if ms := w.Held.Milliseconds(); ms > 0 {
-		h.Set(HeaderHeld, strconv.FormatInt(ms, 10))
-	}
-	h.Set(HeaderMsgID, w.MsgID(d.Step, d.Number))
+	out.set(HeaderMsgID, w.MsgID(d.Step, d.Number))
+	h := out.h
 	fit(h, w)
 	h.Set(HeaderSeal, s.Seal(h))
 	return Message{Subject: d.Target, Header: h, Body: w.Body}

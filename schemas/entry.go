@@ -73,17 +73,13 @@ func (e *Entry) Message(lane string) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("ledger entry of %s: %w", e.ID, err)
 	}
-	h := e.Header.Clone()
-	h.Set(HeaderEntry, string(state))
-	if e.Error != "" {
-		h.Set(HeaderError, line(e.Error, MaxErrorRunes))
-	}
-	if e.History != "" {
-		h.Set(HeaderHistory, unbroken(e.History))
-	}
-	setAside(h, e.Barred)
-	fit(h, &e.Work)
-	return Message{Subject: lane, Header: h, Body: e.Body}, nil
+	out := write(e.Header)
+	out.set(HeaderEntry, string(state))
+	out.set(HeaderError, line(e.Error, MaxErrorRunes))
+	out.set(HeaderHistory, unbroken(e.History))
+	setAside(out.h, e.Barred)
+	fit(out.h, &e.Work)
+	return Message{Subject: lane, Header: out.h, Body: e.Body}, nil
 }
 
 // ParseEntry reads an entry back.

@@ -115,18 +115,19 @@ func canonical(name string) string {
 
 // oneLine replaces line breaks, which would end a header and begin another one.
 func oneLine(values []string) []string {
-	breaks := func(v string) bool { return strings.ContainsAny(v, "\r\n") }
-	if !slices.ContainsFunc(values, breaks) {
-		return values
-	}
-	clean := make([]string, len(values))
 	for i, v := range values {
-		clean[i] = unbroken(v)
+		if strings.IndexByte(v, '\n') >= 0 || strings.IndexByte(v, '\r') >= 0 {
+			values = slices.Clone(values)
+			values[i] = unbroken(v)
+		}
 	}
-	return clean
+	return values
 }
 
 func unbroken(v string) string {
+	if !strings.ContainsAny(v, "\r\n") {
+		return v
+	}
 	return strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
 }
 

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,6 +39,33 @@ func (h Header) Size() int {
 		}
 	}
 	return n
+}
+
+// writer adds recoveryd's own headers to a copy of the user's, with one slice for all
+// their values.
+type writer struct {
+	h      Header
+	values []string
+}
+
+func write(user Header) writer {
+	return writer{h: user.Clone(), values: make([]string, 0, 20)}
+}
+
+// set leaves out what is empty.
+func (w *writer) set(name, value string) {
+	if value != "" {
+		w.values = append(w.values, value)
+		n := len(w.values)
+		w.h[name] = w.values[n-1 : n : n]
+	}
+}
+
+// number leaves out what is not more than 0.
+func (w *writer) number(name string, n int64) {
+	if n > 0 {
+		w.set(name, strconv.FormatInt(n, 10))
+	}
 }
 
 // Message is what is published: a subject, headers and a body that nobody changes.

@@ -66,22 +66,16 @@ const (
 // the same step of the same delivery of the same work, so a repeat is harmless and two
 // works that share an id never swallow each other.
 func (w *Work) MsgID(step Step, delivery int) string {
-	h := sha256.New()
-	var n [8]byte
-	part := func(s string) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
+	buf := make([]byte, 0, 512)
+	for _, part := range [...]string{string(step), w.Subject, w.ID} {
+		buf = binary.BigEndian.AppendUint64(buf, uint64(len(part)))
+		buf = append(buf, part...)
 	}
-	part(string(step))
-	part(w.Subject)
-	part(w.ID)
-	binary.BigEndian.PutUint32(n[:4], uint32(delivery))
-	binary.BigEndian.PutUint32(n[4:], uint32(w.Replay))
-	h.Write(n[:])
-	h.Write(w.Body)
-	var sum [sha256.Size]byte
-	return hex.EncodeToString(h.Sum(sum[:0])[:16])
+	buf = binary.BigEndian.AppendUint32(buf, uint32(delivery))
+	buf = binary.BigEndian.AppendUint32(buf, uint32(w.Replay))
+	body := sha256.Sum256(w.Body)
+	sum := sha256.Sum256(append(buf, body[:]...))
+	return hex.EncodeToString(sum[:16])
 }
 
 // deriveID makes the id of work whose reporter chose none, from parts that are the same
