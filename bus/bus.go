@@ -187,17 +187,17 @@ func (b *Bus) ServerInfo() (name, version, cluster string) {
 	return b.nc.ConnectedServerName(), b.nc.ConnectedServerVersion(), b.nc.ConnectedClusterName()
 }
 
-// ServerTime samples the server's clock: what it read, and what the local clock read
-// halfway through the request, which took at most a round trip.
+// ServerTime samples the server's clock: what it read, and what the local clock read when
+// the answer was here. The server's time is then certainly past, so that an estimate made
+// of the two never runs ahead of the server.
 func (b *Bus) ServerTime(ctx context.Context) (server, local time.Time, err error) {
 	var info struct {
 		Time time.Time `json:"ts"`
 	}
-	start := time.Now()
 	if err := b.request(ctx, "STREAM.INFO."+b.stream(failed), nil, &info); err != nil {
 		return time.Time{}, time.Time{}, fmt.Errorf("clock of the server: %w", err)
 	}
-	return info.Time, start.Add(time.Since(start) / 2), nil
+	return info.Time, time.Now(), nil
 }
 
 // PublishCore sends a message that no stream needs to confirm. It returns when the

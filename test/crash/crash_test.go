@@ -355,7 +355,7 @@ func (a *account) check(t *testing.T, js jetstream.JetStream, want int) {
 		}
 	}
 	if lost+twice+len(a.early) > 0 {
-		t.Errorf("of %d: %d lost, %d twice, %d early, for example %.3q", want, lost, twice, len(a.early), a.early)
+		t.Errorf("of %d: %d lost, %d twice, %d early, for example %q", want, lost, twice, len(a.early), a.early[:min(3, len(a.early))])
 	}
 	s, err := js.Stream(context.Background(), "JOBS")
 	if err != nil {
