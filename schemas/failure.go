@@ -33,7 +33,7 @@ type Failure struct {
 	OccurredAt time.Time // when the work failed, at most At
 	Sequence   uint64    // of the report in its stream
 
-	Sealed     bool // the state in the headers is recoveryd's own
+	Sealed     bool // the state in the headers is recoveryd's own; see Unseal
 	Generation int64
 	Probe      bool
 	Hint       time.Duration // from At; negative = do not retry
@@ -119,7 +119,7 @@ func (r *Reader) readReport(f *Failure, own Header) {
 // readState reads what an earlier delivery carried. Without a valid seal nothing in it is
 // believed but the id, and an attempt number that raises the count.
 func (r *Reader) readState(f *Failure, own Header) {
-	f.Sealed = r.Sealer.Valid(own) && r.bound(own, f.Intake)
+	f.Sealed = r.Sealer.Valid(own)
 	f.ID = own.Get(HeaderID)
 	if f.ID != "" && !CheckID(f.ID) {
 		f.fault(HeaderID, line(f.ID, MaxID), "is not 1 to 128 printable ASCII characters without spaces; an id was derived")
@@ -155,16 +155,11 @@ func (r *Reader) readState(f *Failure, own Header) {
 	}
 }
 
-// bound says whether sealed state belongs to the subject that the report is about. On a
-// fallback it does not; there the policy decides whether the subject is that fallback.
-func (r *Reader) bound(own Header, intake string) bool {
-	return own.Get(HeaderFallback) != "" || own.Get(HeaderSubject) == intake
-}
-
-// Unseal takes the sealed state back, for a report whose subject turns out not to be the
-// fallback that the state names: it begins a new life on its own subject.
+// Unseal takes the sealed state back, for a report about a subject that the work was never
+// sent to under its policy: it begins a new life on the subject of the report. A seal says
+// only that the state is recoveryd's own, not that it belongs to this report.
 func (f *Failure) Unseal() {
-	f.fault(HeaderFallback, strconv.Itoa(f.Fallback), "is not a fallback of "+f.Subject+" under its policy; the state was ignored")
+	f.fault(HeaderSubject, f.Subject, "is not delivered to "+line(f.Intake, 64)+" under its policy; the state was ignored")
 	f.Sealed, f.Subject, f.Fallback, f.Delivery = false, f.Intake, NoFallback, f.Attempt
 	f.Replay, f.Held, f.Generation, f.Probe, f.History = 0, 0, 0, false, ""
 	f.FirstFailedAt = f.OccurredAt

@@ -67,7 +67,13 @@ const (
 // the user that travel, and those that must not or cannot. Recovery-Truncated travels with
 // the user's headers, since it tells of them.
 func split(h Header) (own, user, barred Header) {
-	own, user = make(Header, 16), make(Header, len(h))
+	n := 0
+	for name := range h {
+		if hasPrefixFold(name, HeaderPrefix) {
+			n++
+		}
+	}
+	own, user = make(Header, n), make(Header, len(h)-n)
 	var odd map[string]string // by canonical name, the name that was taken for it
 	for name, values := range h {
 		values = oneLine(values)

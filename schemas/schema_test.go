@@ -400,3 +400,28 @@ func TestEventsOfALaterVersionAreRead(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
+
+// What the schema calls a duration is one, so that an editor never approves of what the
+// daemon refuses.
+func TestDurationsOfTheSchemaAreRead(t *testing.T) {
+	t.Parallel()
+	s := compiled(t, "policy.v1")
+	file := func(d string) []byte {
+		return []byte(`{"version":1,"policies":[{"name":"p","subjects":[">"],"retry":{"max_delay":"` + d + `"}}]}`)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		d := rapid.StringMatching(`0|[0-9]{1,4}d|([0-9]{1,4}d)?([0-9]{1,3}(\.[0-9]{0,3})?(ns|us|µs|ms|s|m|h)){1,3}`).Draw(t, "duration")
+		if err := check(s, file(d)); err != nil {
+			t.Fatal(err)
+		}
+		var doc PolicyDocument
+		if err := DecodeStrict(file(d), &doc); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, bad := range []string{"", "5", "-5s", "d", "1.5d", "1h1d", "5 s", "1w"} {
+		if check(s, file(bad)) == nil {
+			t.Errorf("%q is a duration to the schema", bad)
+		}
+	}
+}
