@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/recoveryd/recoveryd/schemas"
 	"github.com/synadia-io/orbit.go/natscontext"
 )
 
@@ -117,15 +117,15 @@ func Connect(o Options) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connection settings: %w", err)
 	}
 	var nc *nats.Conn
-	var target nats.Options
-	options = append(options, o.servers(), func(final *nats.Options) error { target = *final; return nil })
+	var servers []string // stays empty if the context cannot be read
+	options = append([]nats.Option{o.servers(), func(final *nats.Options) error { servers = final.Servers; return nil }}, options...)
 	if o.Context != "" {
 		nc, _, err = natscontext.Connect(o.Context, options...)
 	} else {
 		nc, err = nats.Connect("", options...)
 	}
 	if err != nil {
-		return nil, explain(err, o, target.Servers)
+		return nil, explain(err, o, servers)
 	}
 	return nc, nil
 }
@@ -216,22 +216,38 @@ func (o Options) events() []nats.Option {
 
 // explain says what to do about a connection that could not be opened.
 func explain(err error, o Options, servers []string) error {
-	to := "NATS"
-	if len(servers) > 0 {
-		to += " at " + strings.Join(servers, ", ")
-	}
 	text := err.Error()
-	switch {
-	case errors.Is(err, nats.ErrNoServers), strings.Contains(text, "connection refused"), strings.Contains(text, "no such host"):
-		return fmt.Errorf("connect to %s: nobody answers there, start a server or set server (NATS_URL) or context: %w", to, err)
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return fmt.Errorf("connect to %s: the server refuses the user, check creds, nkey, user and password, or token: %w", to, err)
-	case strings.Contains(text, "x509"), strings.Contains(text, "tls:"), errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
-		return fmt.Errorf("connect to %s: TLS failed, check tlsca, tlscert and tlskey: %w", to, err)
-	case strings.Contains(text, "context"):
-		return fmt.Errorf("context %q: list the known ones with: nats context ls: %w", o.Context, err)
-	case o.Creds != "" && strings.Contains(text, "nkeys"), strings.Contains(text, "credentials"):
-		return fmt.Errorf("creds: %s holds no credentials of a user: %w", o.Creds, err)
+	is := func(classes ...error) bool {
+		return slices.ContainsFunc(classes, func(class error) bool { return errors.Is(err, class) })
 	}
-	return fmt.Errorf("connect to %s: %w", to, errors.Join(schemas.ErrClosed, err))
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
+	}
+	var advice string
+	switch {
+	case says("x509", "tls:", "certificate") || is(nats.ErrSecureConnRequired, nats.ErrSecureConnWanted):
+		advice = "TLS failed, check tlsca, tlscert and tlskey"
+	case o.Context != "" && len(servers) == 0:
+		return fmt.Errorf("context %q cannot be used, list the known ones with: nats context ls: %w", o.Context, err)
+	case o.Creds != "" && says("nkeys", "credentials", "seed"):
+		return fmt.Errorf("creds: %s holds no credentials of a user: %w", o.Creds, err)
+	case is(nats.ErrNoServers) || says("connection refused", "no such host"):
+		advice = "nobody answers there, start a server or set server (NATS_URL) or context"
+	case is(nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked):
+		advice = "the server refuses the user, check creds, nkey, user and password, or token"
+	default:
+		advice = "check server (NATS_URL) or context"
+	}
+	return fmt.Errorf("connect to NATS at %s: %s: %w", redacted(servers), advice, err)
+}
+
+// redacted lists servers without passwords.
+func redacted(servers []string) string {
+	out := slices.Clone(servers)
+	for i, s := range out {
+		if u, err := url.Parse(s); err == nil {
+			out[i] = u.Redacted()
+		}
+	}
+	return strings.Join(out, ", ")
 }

@@ -3,13 +3,11 @@ package bus_test
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"reflect"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/recoveryd/recoveryd/bus"
-	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -239,29 +237,6 @@ func TestFollowSurvivesTheLossOfItsConsumer(t *testing.T) {
 			}
 			next++
 		}
-	}
-}
-
-// restartable is a server that comes back on the same port with the same streams.
-func restartable(t testing.TB) (address string, restart func()) {
-	t.Helper()
-	dir := t.TempDir()
-	s, err := embedded.Start(embedded.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Stop() })
-	u, err := url.Parse(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.URL(), func() {
-		s.Stop()
-		next, err := embedded.Start(embedded.Options{Dir: dir, Addr: u.Host})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s = next
 	}
 }
 

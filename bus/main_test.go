@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"net/url"
 	"testing"
 	"time"
 
@@ -24,6 +25,39 @@ func startServer(t testing.TB) *embedded.Server {
 	}
 	t.Cleanup(s.Stop)
 	return s
+}
+
+// serveAt runs a server at an address that was free a moment ago.
+func serveAt(t testing.TB, address string) {
+	t.Helper()
+	s, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Addr: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+}
+
+// restartable is a server that comes back on the same port with the same streams.
+func restartable(t testing.TB) (address string, restart func()) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := embedded.Start(embedded.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Stop() })
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.URL(), func() {
+		s.Stop()
+		next, err := embedded.Start(embedded.Options{Dir: dir, Addr: u.Host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = next
+	}
 }
 
 func dial(t testing.TB, url string) *nats.Conn {

@@ -104,21 +104,34 @@ func (s *Server) run(o Options) error {
 		StoreDir:          s.dir,
 		JetStreamMaxStore: o.MaxStore,
 		NoSigs:            true,
-		NoLog:             o.Logger == nil,
 	})
 	if err != nil {
 		return err
 	}
 	s.inner = inner
-	if o.Logger != nil {
-		inner.SetLoggerV2(o.Logger, false, false, false)
-	}
+	fatal := make(chan string, 1)
+	inner.SetLoggerV2(&listener{Logger: o.Logger, fatal: fatal}, false, false, false)
 	inner.Start()
-	if !inner.ReadyForConnections(startWithin) || !inner.JetStreamEnabled() {
+	if err := s.ready(fatal); err != nil {
 		s.shutdown()
-		return errors.New("it did not start: is the address taken, or the directory not writable? See its log")
+		return err
 	}
 	return nil
+}
+
+// ready waits until clients are accepted. The server tells only its log why they are not.
+func (s *Server) ready(fatal <-chan string) error {
+	for end := time.Now().Add(startWithin); time.Now().Before(end); {
+		select {
+		case text := <-fatal:
+			return errors.New(text)
+		default:
+		}
+		if s.inner.ReadyForConnections(50 * time.Millisecond) {
+			return nil
+		}
+	}
+	return fmt.Errorf("not ready within %v, see its log", startWithin)
 }
 
 // URL is where clients connect.
