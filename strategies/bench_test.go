@@ -63,12 +63,12 @@ func TestMemoryPerKey(t *testing.T) {
 	for i := range keys {
 		names[i], ids[i] = fmt.Sprintf("orders.tenant-%06d", i), fmt.Sprintf("01JABCDEFGHJKM%08d", i)
 	}
-	before := heap()
+	before := heapInUse()
 	set := NewBreakerSet("p", DefaultBreaker())
 	for i := range keys {
 		set.Step(names[i], Input{Kind: InFailure, Now: int64(i), ID: ids[i], Delivery: 1})
 	}
-	perKey := (heap() - before) / keys
+	perKey := (heapInUse() - before) / keys
 	t.Logf("%d B per key that failed once", perKey)
 	if perKey > 270 {
 		t.Errorf("a key that failed once takes %d B, want about 256 at most", perKey)
@@ -80,7 +80,7 @@ func TestMemoryPerKey(t *testing.T) {
 	runtime.KeepAlive(ids)
 }
 
-func heap() uint64 {
+func heapInUse() uint64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats

@@ -194,14 +194,16 @@ func (b *breaker) clearWindows() {
 	b.run, b.tally = run{}, nil
 }
 
-// settle ends the live lease of a delivery and reports whether there was one.
-func (t *trip) settle(in *Input) bool {
+// settle ends the live lease of a delivery, if there is one, and returns until when it would have lasted.
+func (t *trip) settle(in *Input) (until int64, live bool) {
 	work := workHash(in.ID, in.Delivery)
 	i := slices.IndexFunc(t.leases, func(l Lease) bool { return l.Work == work && l.Until > in.Now })
-	if i >= 0 {
-		t.leases = slices.Delete(t.leases, i, i+1)
+	if i < 0 {
+		return 0, false
 	}
-	return i >= 0
+	until = t.leases[i].Until
+	t.leases = slices.Delete(t.leases, i, i+1)
+	return until, true
 }
 
 // expire ends the oldest lease if it has run out and reports whether it did.

@@ -24,11 +24,15 @@ func NewBreakerSet(policy string, cfg BreakerConfig) *BreakerSet {
 }
 
 // Configure changes the settings and keeps every state; a time already set, such as the end of an opening, stays.
+// Only a rate counts anew when its window changes.
 // Breakers that are not closed become due, because the new settings may mean something else for them.
 func (s *BreakerSet) Configure(cfg BreakerConfig) {
+	recount := cfg.Mode != s.cfg.Mode || cfg.Window != s.cfg.Window
 	s.cfg = cfg
 	for _, b := range s.keys {
-		b.tally = nil
+		if recount {
+			b.tally = nil
+		}
 		if b.state != Closed && b.state != Open {
 			b.next = max(1, s.now)
 			s.queue.place(b)
@@ -164,7 +168,8 @@ func (s *BreakerSet) State(key string) State {
 	return Closed
 }
 
-// Due returns the keys that need a Tick at now. They stay due until they had it.
+// Due returns the keys that need a Tick at now, in no particular order. They stay due until they had it. Closed keys
+// are among them when it is time to forget them.
 func (s *BreakerSet) Due(now int64) []string { return s.queue.due(0, now, nil) }
 
 // Next returns when the first key becomes due; 0 = none does.

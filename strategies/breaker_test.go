@@ -35,7 +35,7 @@ func TestBreakerTable(t *testing.T) {
 		"half_open: nothing to probe with":                               rowNothingToProbe,
 		"recovering: released while in flight is below the limit":        rowRamp,
 		"recovering: the limit doubles, after a failure it grows by 1":   rowRampSlows,
-		"recovering: a failure halves the limit, at least 1":             rowRampFailure,
+		"recovering: a wave of failures halves the limit, at least 1":    rowRampFailure,
 		"recovering: trips like closed, on the next level":               rowRecoveringTrips,
 		"recovering: lane empty closes":                                  rowLaneEmpty,
 		"closed: the level falls by one per healthy reset_timeout":       rowLevelFalls,
@@ -298,10 +298,17 @@ func rowRampFailure(r *rig) {
 	r.step(Input{Kind: InFailure, ID: "none", Delivery: 1}) // no generation: perhaps from within the outage
 	r.failAs("permanent", 1, ClassPermanent)
 	r.eq("limit", r.snapshot().RampLimit, 4)
-	for i := range 3 {
+	for i := range 9 {
 		r.fail("x", 2+i)
 	}
-	r.eq("limit", r.snapshot().RampLimit, 1)
+	r.eq("limit after more of the same wave", r.snapshot().RampLimit, 4)
+	for i, want := range []int{2, 1, 1} {
+		r.after(time.Second).release("well", i)
+		r.succeed("well", i)
+		r.after(time.Second).release("ill", i)
+		r.fail("ill", i)
+		r.eq("limit", r.snapshot().RampLimit, want)
+	}
 	r.in(Recovering)
 }
 

@@ -39,7 +39,7 @@ func (t *trip) probe(c *BreakerConfig, in *Input, work Hash) {
 // settleProbe takes the outcome of a live lease. Any other outcome is no verdict: it may be older than the outage.
 func (b *breaker) settleProbe(c *BreakerConfig, in *Input, out *Output) {
 	t := b.more
-	if !t.settle(in) {
+	if _, live := t.settle(in); !live {
 		return
 	}
 	t.idleSince = in.Now

@@ -24,6 +24,9 @@ type reference struct {
 	ok, failed, unknown, tried int
 	limit, good                int
 	slow                       bool
+	cut                        int64
+	wave                       []string // failures since the limit was cut
+	crest                      int
 }
 
 type refFailure struct {
@@ -33,8 +36,8 @@ type refFailure struct {
 }
 
 type refRelease struct {
-	name  string
-	until int64
+	name      string
+	at, until int64
 }
 
 func name(in Input) string { return fmt.Sprintf("%s/%d", in.ID, in.Delivery) }
@@ -73,7 +76,7 @@ func (m *reference) enter(s State, in Input) {
 	case HalfOpen:
 		m.ok, m.failed, m.unknown, m.tried, m.idle = 0, 0, 0, 0, in.Now
 	case Recovering:
-		m.limit, m.good, m.slow = 1, 0, false
+		m.limit, m.good, m.slow, m.cut, m.wave = 1, 0, false, 0, nil
 	}
 }
 
@@ -169,18 +172,25 @@ func (m *reference) outcome(in Input) (probe string, duplicate bool) {
 	return "", false
 }
 
-func (m *reference) settle(in Input) bool {
+func (m *reference) settle(in Input) (released int64, live bool) {
 	for i, r := range m.away {
 		if r.name == name(in) && r.until > in.Now {
 			m.away = append(m.away[:i:i], m.away[i+1:]...)
-			return true
+			return r.at, true
 		}
 	}
-	return false
+	return in.Now - m.lease(), false
+}
+
+func (m *reference) lease() int64 {
+	if m.state == Recovering && m.c.Evidence == EvidenceSilence {
+		return int64(m.c.HalfOpenTimeout)
+	}
+	return int64(max(m.c.HalfOpenTimeout, m.c.OutcomeTimeout))
 }
 
 func (m *reference) probe(in Input, countable bool) (result string) {
-	if !m.settle(in) {
+	if _, live := m.settle(in); !live {
 		return ""
 	}
 	m.idle = in.Now
@@ -216,7 +226,7 @@ func (m *reference) ramp(in Input, countable bool) (duplicate bool) {
 	if in.Generation == 0 {
 		return false
 	}
-	live := m.settle(in)
+	released, live := m.settle(in)
 	if in.Kind == InSuccess {
 		if live {
 			m.success = max(m.success, min(in.OccurredAt, in.Now))
@@ -232,8 +242,13 @@ func (m *reference) ramp(in Input, countable bool) (duplicate bool) {
 		return true
 	}
 	if latest || live {
-		m.limit, m.good, m.slow = max(1, m.limit/2), 0, true
-		m.tripIfDue(in, true)
+		if m.good = 0; released > m.cut {
+			m.crest, m.limit, m.slow, m.cut, m.wave = m.limit, max(1, m.limit/2), true, in.Now, nil
+		}
+		m.wave = append(m.wave, in.ID)
+		if pause := in.Class == ClassThrottled && in.Hint >= m.c.TripOnHint; pause || float64(len(m.wave)) > float64(m.crest)/2 {
+			m.tripIfDue(in, true)
+		}
 	}
 	return false
 }
@@ -313,20 +328,15 @@ func (m *reference) want(lane int) int {
 }
 
 func (m *reference) release(in Input) {
-	lease := max(m.c.HalfOpenTimeout, m.c.OutcomeTimeout)
 	switch {
 	case slices.ContainsFunc(m.away, func(r refRelease) bool { return r.name == name(in) }):
 		return
 	case m.state == HalfOpen && m.want(1) == 1:
 		m.tried++
-	case m.state == Recovering:
-		if m.c.Evidence == EvidenceSilence {
-			lease = m.c.HalfOpenTimeout
-		}
-	default:
+	case m.state != Recovering:
 		return
 	}
-	m.away = append(m.away, refRelease{name(in), in.Now + int64(lease)})
+	m.away = append(m.away, refRelease{name(in), in.Now, in.Now + m.lease()})
 }
 
 func (m *reference) operator(in Input) {

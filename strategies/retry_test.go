@@ -169,21 +169,20 @@ func checkDelay(t interface{ Fatalf(string, ...any) }, r Retry, id string, attem
 	if more := plain.Delay(id, attempt+1); more < base {
 		t.Fatalf("the delay falls from %v to %v", base, more)
 	}
-	low, high := 1.0, 1.0
+	var low, high float64
 	switch r.Jitter {
+	case JitterNone:
+		low, high = 0, math.Inf(1) // compared below
 	case JitterProportional:
 		low, high = 0.5, 1.5
 	case JitterFull:
-		low = 0
+		low, high = 0, 1
 	case JitterEqual:
-		low = 0.5
+		low, high = 0.5, 1
 	}
 	got := r.Delay(id, attempt)
-	if r.Jitter == JitterNone {
-		low, high = 0, 2
-		if got != base {
-			t.Fatalf("%v without jitter, then %v", base, got)
-		}
+	if r.Jitter == JitterNone && got != base {
+		t.Fatalf("%v without jitter, then %v", base, got)
 	}
 	if got < saturate(float64(base)*low)-1 || got > saturate(float64(base)*high) {
 		t.Fatalf("%s: %v is not within %v and %v of %v", r.Jitter, got, low, high, base)

@@ -38,6 +38,9 @@ type Snapshot struct {
 	RampLimit     int    `json:"ramp_limit,omitempty"`
 	RampOK        int    `json:"ramp_ok,omitempty"`
 	RampSlowed    bool   `json:"ramp_slowed,omitempty"`
+	RampCutAt     int64  `json:"ramp_cut_at,omitempty"`
+	RampCrest     int    `json:"ramp_crest,omitempty"`
+	RampFailed    int    `json:"ramp_failed,omitempty"`
 }
 
 // Snapshot returns the record of key, if it has one.
@@ -102,6 +105,7 @@ func (t *trip) describe(out *Snapshot) {
 	out.ProbesOK, out.ProbesFailed, out.ProbesUnknown = t.round.ok, t.round.failed, t.round.unknown
 	out.Tried, out.TriedBefore = slices.Clone(t.round.tried), slices.Clone(t.last)
 	out.RampLimit, out.RampOK, out.RampSlowed = t.ramp.limit, t.ramp.ok, t.ramp.slowed
+	out.RampCutAt, out.RampCrest, out.RampFailed = t.ramp.cutAt, t.ramp.crest, t.ramp.failed
 }
 
 func (b *breaker) restore(from Snapshot) {
@@ -117,6 +121,6 @@ func (b *breaker) restore(from Snapshot) {
 		reason: from.Reason, actor: from.Actor, cause: from.Cause, samples: slices.Clone(from.Samples),
 		leases: slices.Clone(from.Leases), last: slices.Clone(from.TriedBefore),
 		round: probing{from.ProbesOK, from.ProbesFailed, from.ProbesUnknown, slices.Clone(from.Tried)},
-		ramp:  ramp{from.RampLimit, from.RampOK, from.RampSlowed},
+		ramp:  ramp{from.RampLimit, from.RampOK, from.RampSlowed, from.RampCutAt, from.RampCrest, from.RampFailed},
 	}
 }

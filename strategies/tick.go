@@ -89,7 +89,7 @@ func (b *breaker) want(c *BreakerConfig, lane int) int {
 	case HalfOpen:
 		free = b.more.round.free(c) - len(b.more.leases)
 	case Recovering:
-		free = b.more.ramp.limit - len(b.more.leases)
+		free = min(b.more.ramp.limit, c.RampMax) - len(b.more.leases)
 	case Disabled:
 		free = c.RampMax
 	}
