@@ -43,6 +43,18 @@ func decide(p *Policy, f *schemas.Failure, class strategies.Class) verdict {
 	return v
 }
 
+// delivers says whether a policy sends work to a subject, as sealed state claims that it
+// did: to the fallback that the state names, else to the work's own target.
+func delivers(p *Policy, w *schemas.Work, subject string) bool {
+	switch {
+	case p == nil:
+		return false
+	case w.Fallback != schemas.NoFallback:
+		return w.Fallback >= 0 && w.Fallback < len(p.Fallback) && p.Fallback[w.Fallback] == subject
+	}
+	return subject == w.Subject || subject == p.Target(w)
+}
+
 // remember adds a failed attempt to the work's history. A history that cannot be read is
 // started anew: it was sealed, so only a fault of our own can have broken it.
 func remember(w *schemas.Work, delay time.Duration, target string) {

@@ -140,7 +140,7 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 		return
 	}
 	p := s.policyFor(f.Subject)
-	if f.Fallback != schemas.NoFallback && !isFallback(p, f) {
+	if f.Sealed && !delivers(p, &f.Work, f.Intake) {
 		f.Unseal()
 		p = s.policyFor(f.Subject)
 	}
@@ -196,12 +196,6 @@ func (s *shard) admit(now time.Time, it *item, f *schemas.Failure) {
 	}
 	s.count(now, it)
 	s.proceed(now, it)
-}
-
-// isFallback says whether the subject of a report really is the fallback that its sealed
-// state names.
-func isFallback(p *Policy, f *schemas.Failure) bool {
-	return p != nil && f.Fallback >= 0 && f.Fallback < len(p.Fallback) && p.Fallback[f.Fallback] == f.Intake
 }
 
 // breakerKeyOf is the key that a failure counts for: a fallback has a breaker of its own.

@@ -50,8 +50,13 @@ func (e *Engine) succeeded(r schemas.Report, done func(settle bool)) {
 		done(true)
 		return
 	}
-	w := schemas.Work{ID: success.ID, Subject: success.Subject, Replay: success.Replay}
+	w := schemas.Work{ID: success.ID, Subject: success.Subject, Replay: success.Replay, Fallback: success.Fallback}
 	p := e.policies.Load().For(success.Subject)
+	if success.Sealed && !delivers(p, &w, success.Intake) {
+		success.Unseal()
+		w.Subject, w.Fallback = success.Subject, success.Fallback
+		p = e.policies.Load().For(success.Subject)
+	}
 	if p == nil || e.Subjects.CheckTarget(success.Subject) != nil {
 		e.observer.Observe(Event{Kind: EventFault, At: now, Op: "read success report", Subject: success.Subject, ID: success.ID,
 			Err: fmt.Errorf("no policy serves %q, the report was dropped", success.Subject)})

@@ -86,6 +86,10 @@ func TestSealOfAnotherSubjectOrKey(t *testing.T) {
 	m := report(delivered(t, NoFallback), "")
 	m.Subject = subjects.Intake(3, "payments.new")
 	f := reader().Failure(m)
+	if !f.Sealed || f.Subject != "orders.new" || f.Intake != "payments.new" {
+		t.Errorf("a seal that fits is not recognised: %+v", f)
+	}
+	f.Unseal()
 	if f.Sealed || f.Subject != "payments.new" || f.Attempt != 4 || f.Generation != 0 || len(f.Faults) != 1 {
 		t.Errorf("a seal for orders.new is believed on payments.new: %+v", f)
 	}
@@ -151,7 +155,9 @@ func TestSuccessReports(t *testing.T) {
 	if s, err = success("recovery.succeeded.orders.slow", delivered(t, 1)); err != nil || s.Subject != "orders.new" || s.Intake != "orders.slow" || s.Fallback != 1 {
 		t.Errorf("read %+v, %v", s, err)
 	}
-	if s, err = success("recovery.succeeded.payments.new", delivered(t, NoFallback)); err != nil || s.Sealed || s.Subject != "payments.new" || s.Generation != 0 || len(s.Faults) != 1 {
+	s, err = success("recovery.succeeded.payments.new", delivered(t, NoFallback))
+	s.Unseal()
+	if err != nil || s.Sealed || s.Subject != "payments.new" || s.Generation != 0 || len(s.Faults) != 1 {
 		t.Errorf("read %+v, %v", s, err)
 	}
 	if s, err = success("recovery.succeeded.orders.new", nil); err != nil || s.Sealed || s.Subject != "orders.new" || len(s.Faults) > 0 {

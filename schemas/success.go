@@ -34,3 +34,10 @@ func (r *Reader) Success(m *Stored) (Success, error) {
 		Fallback: f.Fallback, Probe: f.Probe, At: f.At, FirstFailedAt: f.FirstFailedAt, Sealed: f.Sealed, Faults: f.Faults,
 	}, nil
 }
+
+// Unseal takes the sealed state back, as Failure.Unseal does.
+func (s *Success) Unseal() {
+	s.Faults = append(s.Faults, HeaderSubject+": "+line(s.Subject, 64)+" is not delivered to "+line(s.Intake, 64)+" under its policy; the state was ignored")
+	s.Sealed, s.Subject, s.Fallback, s.Delivery = false, s.Intake, NoFallback, s.Attempt
+	s.Replay, s.Generation, s.Probe, s.FirstFailedAt = 0, 0, false, s.At
+}
