@@ -56,6 +56,37 @@ func BenchmarkExecute(b *testing.B) {
 	}
 }
 
+// TestUsualPathsDoNotAllocate is not parallel: it counts the allocations of the process.
+func TestUsualPathsDoNotAllocate(t *testing.T) {
+	set := NewBreakerSet("p", DefaultBreaker())
+	set.Step("k", Input{Kind: InFailure, Now: 1, ID: "a", Delivery: 1})
+	delivery := 1
+	step := func(in Input) func() {
+		return func() {
+			delivery++
+			in.Now, in.Delivery = int64(delivery)*int64(time.Minute), delivery
+			set.Step("k", in)
+		}
+	}
+	circuit := newCircuit(t, nil)
+	strategy := Strategy[int]{Retry: preset(t, "fast"), Breaker: circuit}
+	work := func(context.Context) (int, error) { return 1, nil }
+	for name, f := range map[string]func(){
+		"failure": step(Input{Kind: InFailure, ID: "a"}),
+		"success": step(Input{Kind: InSuccess, ID: "a"}),
+		"due":     step(Input{Kind: InDue, ID: "a"}),
+		"execute": func() {
+			if _, err := Execute(context.Background(), strategy, work); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
 // TestMemoryPerKey is not parallel: it reads the heap.
 func TestMemoryPerKey(t *testing.T) {
 	const keys = 100_000

@@ -100,11 +100,21 @@ func (p Permit) end(in Input) {
 	}
 	in.Generation, in.Delivery = p.generation, p.call
 	c.mu.Lock()
+	if in.Kind == InSuccess && c.untroubled() {
+		c.mu.Unlock()
+		return
+	}
 	c.apply(in)
 	if c.breaker.state == Recovering {
 		c.apply(Input{Kind: InTick}) // there is no lane to drain
 	}
 	c.unlock()
+}
+
+// untroubled reports whether a success would tell the breaker nothing, which spares the usual call a look at the clock.
+func (c *CircuitBreaker) untroubled() bool {
+	b := &c.breaker
+	return b.state == Closed && b.level == 0 && c.cfg.Mode == ModeRun && len(b.run.deliveries) == 0
 }
 
 // Operate forces the breaker open or closed, disables it, or lets it probe now.

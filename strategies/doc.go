@@ -35,6 +35,10 @@
 // the message goes its way, the breaker does not look at it. That is what keeps a failure from before the outage from
 // deciding a probe, and a failure from within it from counting again after recovery.
 //
+// While recovering, the limit on releases in flight doubles with every successful round. A handler that is merely at
+// its capacity then fails at most half of a wave, which halves the limit once; only a wave that fails by more than half
+// is another outage and may trip.
+//
 // The driver is a loop over records: it asks with InDue; appends what it must hold to the lane of [Output].Key; sends
 // InTick when the lane changed and when [BreakerSet.Due] names the key; releases up to [Output].Want messages of the
 // lane and reports each with InReleased before the next InTick; reports outcomes with InFailure and InSuccess.

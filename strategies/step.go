@@ -24,8 +24,8 @@ type Input struct {
 	Class      Class
 	OccurredAt int64         // 0 = Now
 	Hint       time.Duration // of a failure
-	Probe      bool
-	Lane       int // messages in the held lane now, including this one if it came from there
+	Probe      bool          // as reported; what decides is whether the delivery has a live lease
+	Lane       int           // InDue, InTick: messages in the held lane now, including this one if it came from there
 	Op         Operation
 }
 
