@@ -74,6 +74,12 @@ func (h *happenings) Pop() any {
 	return last
 }
 
+// apply is step without its checks, which copy every lease.
+func (d *drainage) apply(in Input) Output {
+	in.Now = int64(d.now)
+	return d.set.Step(rigKey, in)
+}
+
 func (d *drainage) later(pause time.Duration, act func()) {
 	heap.Push(&d.events, happening{d.now + pause, act})
 }
@@ -95,7 +101,7 @@ func (d *drainage) run() time.Duration {
 }
 
 func (d *drainage) look() {
-	out := d.tick(d.lane)
+	out := d.apply(Input{Kind: InTick, Lane: d.lane})
 	if out.Changed && out.Change.To == Open {
 		d.opened++
 	}
@@ -103,7 +109,7 @@ func (d *drainage) look() {
 		d.lane--
 		d.released++
 		id := fmt.Sprint("held-", d.released)
-		d.release(id, 1)
+		d.apply(Input{Kind: InReleased, ID: id, Delivery: 1})
 		d.later(time.Millisecond, func() { d.arrive(id, out.Generation) })
 	}
 }
@@ -111,7 +117,7 @@ func (d *drainage) look() {
 func (d *drainage) arrive(id string, generation int64) {
 	if d.working >= d.capacity {
 		d.refused++
-		if out := d.step(Input{Kind: InFailure, ID: id, Delivery: 1, Generation: generation}); out.Changed {
+		if out := d.apply(Input{Kind: InFailure, ID: id, Delivery: 1, Generation: generation}); out.Changed {
 			d.opened++
 		}
 		d.later(d.again, func() { d.lane++ })
@@ -122,7 +128,7 @@ func (d *drainage) arrive(id string, generation int64) {
 		d.working--
 		d.done++
 		if d.set.cfg.Evidence.Reported() {
-			d.step(Input{Kind: InSuccess, ID: id, Delivery: 1, Generation: generation})
+			d.apply(Input{Kind: InSuccess, ID: id, Delivery: 1, Generation: generation})
 		}
 	})
 }
