@@ -11,26 +11,26 @@ import (
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
-// kind is an error with its own words that is also one of schemas' classes.
+// kind is an error with its own words that is also of some of schemas' classes.
 type kind struct {
-	text  string
-	class error
+	text    string
+	classes []error
 }
 
-func (k *kind) Error() string { return k.text }
-func (k *kind) Unwrap() error { return k.class }
+func (k *kind) Error() string   { return k.text }
+func (k *kind) Unwrap() []error { return k.classes }
 
 var (
 	// ErrNoResponders: nobody listens on the subject of a request. It is also a
 	// schemas.ErrNoStream.
-	ErrNoResponders error = &kind{"nobody listens on this subject", schemas.ErrNoStream}
+	ErrNoResponders error = &kind{"nobody listens on this subject", []error{schemas.ErrNoStream}}
 
 	// ErrDisconnected: there is no server at the moment, so nothing was sent. It is also
 	// a schemas.ErrTimeout, as the way on is the same: repeat with the same id.
-	ErrDisconnected error = &kind{"not connected to a server at the moment, nothing was sent", schemas.ErrTimeout}
+	ErrDisconnected error = &kind{"not connected to a server at the moment, nothing was sent", []error{schemas.ErrTimeout, schemas.ErrNotSent}}
 
 	// ErrBusy: MaxInFlight messages wait for their answers; nothing was sent.
-	ErrBusy = errors.New("too many messages wait for an answer, nothing was sent")
+	ErrBusy error = &kind{"too many messages wait for an answer, nothing was sent", []error{schemas.ErrNotSent}}
 )
 
 // Error codes of the server.

@@ -10,7 +10,7 @@ import (
 )
 
 // errInterrupted: the answer to what was asked before will never come.
-var errInterrupted error = &kind{"the connection was lost before the answer came, it is unknown whether it was done", schemas.ErrTimeout}
+var errInterrupted error = &kind{"the connection was lost before the answer came, it is unknown whether it was done", []error{schemas.ErrTimeout}}
 
 // link ends the requests that were under way when the connection was lost, instead of
 // letting them wait for their timeouts.
@@ -25,13 +25,12 @@ type link struct {
 func newLink(nc *nats.Conn) *link {
 	l := &link{stop: make(chan struct{}), done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
-	go l.watch(nc)
+	go l.watch(nc, nc.StatusChanged(nats.RECONNECTING, nats.CLOSED))
 	return l
 }
 
-func (l *link) watch(nc *nats.Conn) {
+func (l *link) watch(nc *nats.Conn, lost chan nats.Status) {
 	defer close(l.done)
-	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer nc.RemoveStatusListener(lost)
 	for {
 		select {

@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"time"
+
 	"github.com/recoveryd/recoveryd/schemas"
 	"github.com/recoveryd/recoveryd/strategies"
 )
@@ -11,7 +13,8 @@ type effect struct {
 	kind effectKind
 
 	item     *item           // publish
-	message  schemas.Message // publish
+	message  schemas.Message // publish, core, request
+	timeout  time.Duration   // request
 	event    Event           // observe
 	settle   func()          // settle
 	lane     *lane           // read, purge
@@ -31,6 +34,8 @@ type effectKind uint8
 
 const (
 	effPublish effectKind = iota // store a message, then call shard.published
+	effCore                      // send a message that no stream stores, then call shard.published
+	effRequest                   // send a request, then call shard.replied
 	effObserve                   // tell the observer
 	effSettle                    // acknowledge a report
 	effRead                      // read a lane, then call shard.loaded

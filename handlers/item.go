@@ -28,6 +28,7 @@ const (
 	moveHold                // to the lane of its breaker
 	movePark                // to the lane of letters that cannot be stored
 	moveOver                // to the shard that is home to its breaker
+	moveReport              // to the intake again: a request was answered with a failure
 	moveDrop                // nowhere: it is discarded
 )
 
@@ -69,14 +70,15 @@ type item struct {
 	tells      []schemas.Outcome // to be stored before the source is settled
 	lateness   time.Duration
 	deadSeq    uint64
-	onlyTell   bool // it carries an event and nothing else
-	event      schemas.Message
+	onlyTell   bool            // it carries an event and nothing else
+	event      schemas.Message // of an item that only tells; else the request that was sent
+	report     schemas.Message // of a request that failed
 }
 
 // forget drops what is no longer needed, so that nothing large hangs on a settled item.
 func (it *item) forget() {
 	it.work.Header, it.work.Barred, it.work.Body, it.tells = nil, nil, nil, nil
-	it.event = schemas.Message{}
+	it.event, it.report = schemas.Message{}, schemas.Message{}
 }
 
 // waiting is a heap of items by the time at which something must be done.

@@ -258,6 +258,14 @@ func (l *loop) do(e *effect) {
 		l.bus.Publish(e.message, func(ack schemas.Ack, err error) {
 			l.mail.post(func(s *shard, now time.Time) { s.published(now, it, ack, err) })
 		})
+	case effCore:
+		it, err := e.item, l.bus.PublishCore(e.message)
+		l.mail.post(func(s *shard, now time.Time) { s.published(now, it, schemas.Ack{}, err) })
+	case effRequest:
+		it := e.item
+		l.bus.Request(e.message, e.timeout, func(reply schemas.Message, err error) {
+			l.mail.post(func(s *shard, now time.Time) { s.replied(now, it, reply, err) })
+		})
 	case effObserve:
 		l.observer.Observe(e.event)
 	case effSettle:

@@ -12,6 +12,11 @@ import (
 type Bus interface {
 	// Publish stores a message and calls done once with the answer, from any goroutine.
 	Publish(m schemas.Message, done func(schemas.Ack, error))
+	// PublishCore sends a message that no stream needs to store.
+	PublishCore(m schemas.Message) error
+	// Request calls done once with the reply; nobody listening is ErrNoStream, no reply in
+	// time ErrTimeout, and an error before anything was sent is ErrNotSent as well.
+	Request(m schemas.Message, timeout time.Duration, done func(schemas.Message, error))
 	// Owner is the stream that stores a subject, ErrNotFound if none does.
 	Owner(ctx context.Context, subject string) (string, error)
 	Flush(ctx context.Context) error

@@ -60,6 +60,12 @@ func (s *shard) send(now time.Time, it *item) {
 		if m, ok = s.delivery(now, it); !ok {
 			return
 		}
+		if it.policy.Deliver.Mode != schemas.DeliverStream {
+			s.sendUnstored(it, m)
+			return
+		}
+	case moveReport:
+		m = it.report
 	case moveLetter:
 		if s.deadFull && it.lane == nil {
 			s.move(now, it, movePark)
@@ -220,6 +226,8 @@ func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
 		s.finish(now, it)
 	case moveOver:
 		s.finish(now, it)
+	case moveReport:
+		s.conclude(now, it, schemas.KindRedelivered)
 	}
 }
 
@@ -295,6 +303,12 @@ func (s *shard) failed(now time.Time, it *item, err error) {
 		s.fault(now, "store dead letter", it, err)
 	case moveOver:
 		s.fault(now, "hand over to another shard", it, err)
+	case moveReport:
+		if errors.Is(err, schemas.ErrTooLarge) {
+			s.letter(now, it, schemas.ReasonUndeliverable, fmt.Sprintf("the failure of the request (%s) is too large to be reported", it.report.Header.Get(schemas.HeaderError)))
+			return
+		}
+		s.fault(now, "report a failed request", it, err)
 	default:
 		it.into.coming--
 		s.fault(now, "append to ledger", it, err)
@@ -328,6 +342,12 @@ func (it *item) outcome(kind string) schemas.Outcome {
 	case schemas.KindRedelivered:
 		o.Attempt, o.Delivery, o.Target = it.attempt, it.number, it.target
 		o.DueAt, o.LateMS = it.due.UTC().Format(time.RFC3339Nano), it.lateness.Milliseconds()
+	case schemas.KindRecovered:
+		o.Attempt, o.Delivery, o.Target, o.Evidence = it.attempt, it.number, it.target, evidenceReply
+		if it.step == schemas.StepFallback {
+			n := it.next
+			o.Fallback = &n
+		}
 	case schemas.KindHeld:
 		o.DueAt = it.due.UTC().Format(time.RFC3339Nano)
 	case schemas.KindFallback:

@@ -7,6 +7,7 @@ import "errors"
 var (
 	ErrNoStream  = errors.New("no stream stores this subject")                   // nobody answered the publish
 	ErrTimeout   = errors.New("no answer in time, it is unknown whether stored") // repeat with the same id
+	ErrNotSent   = errors.New("nothing was sent")
 	ErrStoreFull = errors.New("the stream is full")
 	ErrTooLarge  = errors.New("the message is larger than the stream or the server accepts")
 	ErrConflict  = errors.New("somebody else changed the value")
