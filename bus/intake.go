@@ -151,15 +151,25 @@ func (c *claim) clear(ctx context.Context) (mine bool, err error) {
 
 func (c *claim) make(ctx context.Context) error {
 	_, err := c.bus.js.CreateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
-		Durable:       c.name(c.since),
-		FilterSubject: c.bus.cfg.Subjects.Intake(c.shard, ">"),
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       intakeWait,
-		MaxDeliver:    -1,
-		MaxAckPending: intakePending,
-		Metadata:      map[string]string{ownerKey: owner},
+		Durable:        c.name(c.since),
+		FilterSubjects: c.filters(),
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        intakeWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  intakePending,
+		Metadata:       map[string]string{ownerKey: owner},
 	})
 	return err
+}
+
+// filters gives the first shard also the reports whose subject holds a wildcard: the
+// server stores them, but its transform passes them over. Nobody else would refuse them.
+func (c *claim) filters() []string {
+	filters := []string{c.bus.cfg.Subjects.Intake(c.shard, ">")}
+	if c.shard == 0 {
+		filters = append(filters, c.bus.cfg.Subjects.Failed(">"))
+	}
+	return filters
 }
 
 // consumers lists the names of a stream's consumers.

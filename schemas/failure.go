@@ -55,10 +55,12 @@ type Reader struct {
 // Failure reads a stored report.
 func (r *Reader) Failure(m *Stored) Failure {
 	f := Failure{At: m.Time, OccurredAt: m.Time, Sequence: m.Sequence}
-	if _, subject, err := r.Subjects.ParseIntake(m.Subject); err != nil {
-		f.Intake, f.Malformed = m.Subject, err.Error()
-	} else {
+	if _, subject, err := r.Subjects.ParseIntake(m.Subject); err == nil {
 		f.Intake = subject
+	} else if wild, ok := strings.CutPrefix(m.Subject, r.Subjects.Failed("")); ok {
+		f.Intake = wild // the server's transform passes over subjects with wildcards
+	} else {
+		f.Intake, f.Malformed = m.Subject, err.Error()
 	}
 	own, user, barred := split(m.Header)
 	f.Subject, f.Body, f.Header, f.Barred, f.Fallback = f.Intake, m.Body, user, barred, NoFallback
