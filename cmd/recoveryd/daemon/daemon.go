@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
@@ -59,7 +58,7 @@ type Daemon struct {
 	watcher  *policyfile.Watcher // nil without a file
 	listener net.Listener        // nil without HTTP
 	server   *embedded.Server    // nil if the server is elsewhere
-	nc       *nats.Conn
+	nc       connection
 	bus      *bus.Bus
 	stores   stores
 	stack    teardown
@@ -90,15 +89,39 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 		deadline: make(chan context.Context, 1), finished: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	for _, part := range []func() error{d.measure, d.loadPolicies, d.embed, d.listen, d.connect} {
-		if err := part(); err != nil {
+	for _, part := range []struct {
+		name Part
+		up   func() error
+	}{{PartMetrics, d.measure}, {PartPolicy, d.loadPolicies}, {PartServer, d.embed}, {PartHTTP, d.listen}, {PartConnection, d.connect}} {
+		if err := part.up(); err != nil {
 			d.cancel(err)
-			return nil, errors.Join(err, d.tearDown(ctx))
+			return nil, errors.Join(&StartError{Part: part.name, Err: err}, d.tearDown(ctx))
 		}
 	}
 	go d.live()
 	return d, nil
 }
+
+// Part names what could not be started.
+type Part string
+
+// Parts in the order in which they start.
+const (
+	PartMetrics    Part = "metrics"
+	PartPolicy     Part = "policies"
+	PartServer     Part = "embedded server"
+	PartHTTP       Part = "HTTP"
+	PartConnection Part = "connection"
+)
+
+// StartError says which part could not be started; what had been started was stopped.
+type StartError struct {
+	Part Part
+	Err  error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
 
 // Ready is closed when the engine runs for the first time.
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }

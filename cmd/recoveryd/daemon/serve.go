@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/recoveryd/recoveryd/bus"
 	"github.com/recoveryd/recoveryd/handlers"
 	"github.com/recoveryd/recoveryd/schemas"
@@ -20,10 +18,19 @@ const (
 	sayAgain      = time.Minute
 )
 
+// connection is what the daemon itself needs of the connection that bus opens.
+type connection interface {
+	IsConnected() bool
+	LastError() error
+	ConnectedUrlRedacted() string
+	FlushWithContext(ctx context.Context) error
+	Close()
+}
+
 // connect opens the connection, which goes on by itself until there is a server.
 func (d *Daemon) connect() error {
 	o := d.Connection
-	o.Name, o.Retry, o.OnEvent = "recoveryd/"+d.Version+" "+d.Instance, true, d.connection
+	o.Name, o.Retry, o.OnEvent = "recoveryd/"+d.Version+" "+d.Instance, true, d.heard
 	nc, err := bus.Connect(o)
 	if err != nil {
 		return err
@@ -44,7 +51,7 @@ func (d *Daemon) connect() error {
 }
 
 // closeConnection sends what is buffered before it closes.
-func closeConnection(ctx context.Context, nc *nats.Conn) error {
+func closeConnection(ctx context.Context, nc connection) error {
 	var err error
 	if nc.IsConnected() {
 		err = nc.FlushWithContext(ctx)
@@ -53,8 +60,8 @@ func closeConnection(ctx context.Context, nc *nats.Conn) error {
 	return err
 }
 
-// connection hears of the connection.
-func (d *Daemon) connection(kind string, err error) {
+// heard is told what happens to the connection.
+func (d *Daemon) heard(kind string, err error) {
 	switch kind {
 	case "closed":
 		cause := schemas.ErrClosed

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/recoveryd/recoveryd/cmd/recoveryd/config"
+	"github.com/recoveryd/recoveryd/cmd/recoveryd/daemon"
+)
+
+func (a *App) run() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon",
+		Long: `Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.
+Settings come from the environment, see recoveryd config --reference.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := a.settings()
+			if err != nil {
+				return err
+			}
+			return a.serve(c.Context(), settings, nil)
+		},
+	}
+}
+
+// serve runs a daemon until a signal or a fault ends it. started is told when it is up.
+func (a *App) serve(ctx context.Context, settings *config.Config, started func(*daemon.Daemon)) error {
+	signals, stop := a.Signals()
+	defer stop()
+	log := a.logger(settings)
+	for _, w := range settings.Warnings() {
+		log.Warn().Msg(w)
+	}
+	d, err := daemon.Start(ctx, daemon.Options{
+		Config: settings, Connection: a.connection(), Version: a.Version, Instance: instance(), Log: log,
+	})
+	if err != nil {
+		return startError(err)
+	}
+	if started != nil {
+		go func() {
+			select {
+			case <-d.Ready():
+				started(d)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return supervise(ctx, d, signals, time.Duration(settings.ShutdownTimeout), log)
+}
+
+// supervise waits for the end: the daemon's own, a signal's or that of ctx.
+func supervise(ctx context.Context, d *daemon.Daemon, signals <-chan os.Signal, timeout time.Duration, log zerolog.Logger) error {
+	ended := make(chan error, 1)
+	go func() { ended <- d.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		log.Info().Str("signal", s.String()).Dur("timeout", timeout).Msg("stopping, once more to stop at once")
+	case <-ctx.Done():
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	go func() { ended <- d.Stop(stopCtx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-signals:
+		return errors.New("stopped at once by a second signal: what was in flight is delivered again")
+	}
+}
+
+// startError says with which code a daemon that did not start ends.
+func startError(err error) error {
+	var known *daemon.StartError
+	if errors.As(err, &known) {
+		switch known.Part {
+		case daemon.PartPolicy:
+			return policyFault(err)
+		case daemon.PartConnection:
+			return &exit{code: exitConnect, err: err}
+		}
+	}
+	return err
+}
+
+// instance names this process among the replicas.
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// logger writes to stderr: lines for a person on a terminal, else JSON.
+func (a *App) logger(c *config.Config) zerolog.Logger {
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		level = zerolog.InfoLevel // cannot happen: the configuration allows known words only
+	}
+	var w io.Writer = a.Stderr
+	if c.LogFormat == "console" || c.LogFormat == "auto" && terminal(a.Stderr) {
+		w = zerolog.ConsoleWriter{Out: a.Stderr, TimeFormat: "15:04:05.000", NoColor: !a.colour(a.Stderr)}
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
