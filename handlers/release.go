@@ -172,6 +172,7 @@ func (s *shard) letterMessage(now time.Time, it *item) schemas.Message {
 	d := schemas.DeadLetter{
 		Work: it.work, Reason: it.reason, Cause: deadletter.Cause(it.reason, it.work.Error),
 		Policy: it.policyName(), DeadAt: now, Truncated: it.truncated,
+		Refused: it.reason == schemas.ReasonRefused && it.attempt == 0, // nothing was decided about it before
 	}
 	return s.subjects.DeadLetterMessage(&d)
 }

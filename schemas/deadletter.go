@@ -14,6 +14,7 @@ type DeadLetter struct {
 	Policy    string
 	DeadAt    time.Time
 	Truncated []string
+	Refused   bool // at the door: it is kept apart, where letters are bounded; not read back
 
 	Sequence uint64 // in the store of dead letters; set when read
 }
@@ -52,7 +53,7 @@ func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
 	noteTruncated(h, d.Truncated)
 	fit(h, &d.Work)
 	subject := s.Dead(d.Cause, d.Subject)
-	if s.CheckTarget(d.Subject) != nil {
+	if d.Refused || s.CheckTarget(d.Subject) != nil {
 		subject = s.DeadRefused(d.Cause, d.Subject)
 	}
 	return Message{Subject: subject, Header: h, Body: d.Body}

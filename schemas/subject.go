@@ -52,7 +52,8 @@ func (s Subjects) Dead(cause, subject string) string {
 	return s.Prefix + ".dead." + cause + "." + subject
 }
 
-// DeadRefused is where a letter is stored whose own subject cannot be used.
+// DeadRefused is where a letter is stored that was refused at the door, or whose own
+// subject cannot be used.
 func (s Subjects) DeadRefused(cause, subject string) string {
 	return s.Prefix + ".dead." + cause + "." + refused(subject)
 }
