@@ -110,6 +110,9 @@ func New(c Config) (*Engine, error) {
 // a shard cannot be served for a reason that does not pass.
 func (e *Engine) Run(ctx context.Context) error {
 	server, local, err := e.bus.ServerTime(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read the server's clock: %w", err)
 	}
