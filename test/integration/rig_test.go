@@ -27,6 +27,7 @@ type rig struct {
 	js     jetstream.JetStream
 	bus    *bus.Bus
 	engine *handlers.Engine
+	adapt  []func(*bus.Config)
 	stop   func()
 
 	mu       sync.Mutex
@@ -76,10 +77,10 @@ func connect(t *testing.T, url string) *nats.Conn {
 	return nc
 }
 
-// newRig starts everything. change may alter the engine's configuration.
-func newRig(t *testing.T, policies *handlers.Policies, change func(*handlers.Config)) *rig {
+// newRig starts everything. change may alter the engine's configuration, adapt the bus's.
+func newRig(t *testing.T, policies *handlers.Policies, change func(*handlers.Config), adapt ...func(*bus.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, server: newServer(t, t.TempDir())}
+	r := &rig{t: t, server: newServer(t, t.TempDir()), adapt: adapt}
 	r.nc = connect(t, r.server.URL())
 	js, err := jetstream.New(r.nc)
 	if err != nil {
@@ -97,7 +98,11 @@ func (r *rig) start(policies *handlers.Policies, change func(*handlers.Config)) 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	nc := connect(t, r.server.URL())
-	b, err := bus.New(nc, bus.Config{Subjects: subjects, StreamPrefix: "RECOVERY", Partitions: 4})
+	settings := bus.Config{Subjects: subjects, StreamPrefix: "RECOVERY", Partitions: 4}
+	for _, adapt := range r.adapt {
+		adapt(&settings)
+	}
+	b, err := bus.New(nc, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
