@@ -299,6 +299,9 @@ func (s *shard) drain(now time.Time, k breakerKey) {
 		})
 		s.start(now, it, moveDeliver)
 	}
+	if out.Probing {
+		s.store(k) // a restart must know which probes are out
+	}
 	s.trim(l)
 }
 

@@ -85,7 +85,9 @@ func (e *Entry) Message(lane string) (Message, error) {
 // ParseEntry reads an entry back.
 func ParseEntry(m *Stored) (Entry, error) {
 	var s entryHeader
-	if err := DecodeStrict([]byte(m.Header.Get(HeaderEntry)), &s); err != nil {
+	// Unknown fields are passed over: during a rolling upgrade an older replica reads what
+	// a newer one wrote.
+	if err := json.Unmarshal([]byte(m.Header.Get(HeaderEntry)), &s); err != nil {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: %w", HeaderEntry, m.Subject, m.Sequence, err)
 	}
 	switch s.Step {

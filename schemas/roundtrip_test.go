@@ -105,3 +105,13 @@ func TestBrokenLettersNameTheHeader(t *testing.T) {
 		says(t, name, err, "dead letter 5: "+name+": ")
 	}
 }
+
+// During a rolling upgrade an older replica reads entries with fields it does not know.
+func TestEntryOfNewerVersionIsRead(t *testing.T) {
+	t.Parallel()
+	h := Header{HeaderEntry: {`{"id":"a","s":"orders.new","st":"retry","na":2,"nd":2,"f":-1,"later":{"x":1}}`}}
+	e, err := ParseEntry(&Stored{Message: Message{Subject: "recovery.ledger.0.signal", Header: h}})
+	if err != nil || e.ID != "a" || e.Subject != "orders.new" || e.Attempt != 2 {
+		t.Errorf("read %+v, %v", e, err)
+	}
+}
