@@ -17,7 +17,7 @@ import (
 // Timing of a feed.
 const (
 	pullExpires   = 30 * time.Second
-	pullHeartbeat = 5 * time.Second // of the server while it has nothing to say
+	pullHeartbeat = 2 * time.Second // of the server while it has nothing to say
 	pullSilence   = 2*pullHeartbeat + time.Second
 	retryFirst    = 50 * time.Millisecond
 	retryMax      = 2 * time.Second

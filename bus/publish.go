@@ -90,7 +90,8 @@ func newPublisher(nc *nats.Conn, maxInFlight int, timeout time.Duration) (*publi
 	if err := p.sub.SetPendingLimits(-1, -1); err != nil {
 		return nil, fmt.Errorf("inbox for answers: %w", clientError(err))
 	}
-	go p.sweep(min(sweepEvery, max(timeout/10, time.Millisecond)))
+	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED) // from now on none is missed
+	go p.sweep(lost, min(sweepEvery, max(timeout/10, time.Millisecond)))
 	return p, nil
 }
 
@@ -213,11 +214,10 @@ func (p *publisher) answerAck(token uint64, data []byte, nobody bool) {
 
 // sweep fails what is overdue, everything in flight when the connection is lost, and all
 // that comes once it is closed for good.
-func (p *publisher) sweep(every time.Duration) {
+func (p *publisher) sweep(lost chan nats.Status, every time.Duration) {
 	defer close(p.swept)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	lost := p.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer p.nc.RemoveStatusListener(lost)
 	for {
 		select {

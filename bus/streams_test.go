@@ -73,7 +73,7 @@ func followOutcomes(t testing.TB, b *bus.Bus, filter string, since time.Time) <-
 
 func TestFollowOutcomes(t *testing.T) {
 	t.Parallel()
-	b, nc := start(t)
+	b, nc := start(t, func(c *bus.Config) { c.OnEvent = func(kind string, err error) { t.Log(kind, err) } })
 	store(t, b, names.Outcome("dead", "orders"), "old")
 	all := followOutcomes(t, b, "", time.Unix(1, 0))
 	fresh := followOutcomes(t, b, "", time.Time{})

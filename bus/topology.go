@@ -200,14 +200,15 @@ func (b *Bus) tryCreate(ctx context.Context, c jetstream.StreamConfig) error {
 	return clientError(err)
 }
 
-// tooFewServers tells a small cluster from one whose servers are down right now: there a
-// stream with one replica would stay so for ever, hence it is an error to wait for.
+// tooFewServers tells a small cluster from one that lacks something right now: there a
+// stream with one replica would stay so for ever, hence it is an error to mend. The server
+// lists what is lacking after a comma.
 func tooFewServers(err error) bool {
 	switch codeOf(err) {
 	case codeNoCluster:
 		return true
 	case codeNoPeers:
-		return !strings.Contains(err.Error(), "offline")
+		return !strings.Contains(err.Error(), "placement,")
 	}
 	return false
 }

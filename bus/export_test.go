@@ -1,0 +1,37 @@
+package bus
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// What the tests outside need of the inside.
+
+func Older(version, floor string) bool { return older(version, floor) }
+
+func ReadAck(data []byte) (schemas.Ack, error) {
+	r := ackReader{names: map[string]string{}}
+	return r.read(data)
+}
+
+func ReadAckCommon(data []byte) (schemas.Ack, bool) {
+	r := ackReader{names: map[string]string{}}
+	return r.common(data)
+}
+
+func ReadPlace(reply string) (stream, consumer, delivered uint64, at time.Time, err error) {
+	p, err := readPlace(reply)
+	return p.stream, p.consumer, p.delivered, p.time, err
+}
+
+func ServerError(e *jetstream.APIError) error { return serverError(e) }
+
+func TooFewServers(err error) bool { return tooFewServers(err) }
+
+// ReadLaneFromLeader is how an empty answer is confirmed on a replicated stream.
+func (b *Bus) ReadLaneFromLeader(ctx context.Context, subject string, from uint64) ([]schemas.Stored, error) {
+	return b.leaderGet(ctx, b.stream(ledger), batch{From: from, Filter: subject})
+}
