@@ -87,7 +87,7 @@ func ParseEntry(m *Stored) (Entry, error) {
 	var s entryHeader
 	// Unknown fields are passed over: during a rolling upgrade an older replica reads what
 	// a newer one wrote.
-	if err := json.Unmarshal([]byte(m.Header.Get(HeaderEntry)), &s); err != nil {
+	if err := decode([]byte(m.Header.Get(HeaderEntry)), &s, unknownPass); err != nil {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: %w", HeaderEntry, m.Subject, m.Sequence, err)
 	}
 	switch s.Step {

@@ -170,12 +170,22 @@ func decodeFailureData(e Event) (FailureData, error) {
 
 // DecodeStrict reads exactly one JSON value and refuses fields that v does not have; the
 // error names the field.
-func DecodeStrict(data []byte, v any) error {
+func DecodeStrict(data []byte, v any) error { return decode(data, v, unknownRefuse) }
+
+// What decode does with fields that it does not know.
+const (
+	unknownPass   = false
+	unknownRefuse = true
+)
+
+func decode(data []byte, v any, unknown bool) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return errors.New("missing")
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
+	if unknown == unknownRefuse {
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(v); err != nil {
 		var t *json.UnmarshalTypeError
 		if errors.As(err, &t) {
