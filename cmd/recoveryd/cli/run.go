@@ -59,8 +59,14 @@ func (a *App) serve(ctx context.Context, settings *config.Config, started func(*
 	return supervise(ctx, d, signals, time.Duration(settings.ShutdownTimeout), log)
 }
 
+// stoppable is what supervise needs of a daemon.
+type stoppable interface {
+	Wait() error
+	Stop(ctx context.Context) error
+}
+
 // supervise waits for the end: the daemon's own, a signal's or that of ctx.
-func supervise(ctx context.Context, d *daemon.Daemon, signals <-chan os.Signal, timeout time.Duration, log zerolog.Logger) error {
+func supervise(ctx context.Context, d stoppable, signals <-chan os.Signal, timeout time.Duration, log zerolog.Logger) error {
 	ended := make(chan error, 1)
 	go func() { ended <- d.Wait() }()
 	select {

@@ -83,12 +83,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{
-		Options: o, log: o.Log, subjects: schemas.Subjects{Prefix: o.Config.Prefix}, registry: prometheus.NewRegistry(),
-		events: handlers.NewLog(o.Log, time.Now), recent: newRecent(), ready: make(chan struct{}),
-		deadline: make(chan context.Context, 1), finished: make(chan struct{}),
-	}
-	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	d := prepare(ctx, o)
 	for _, part := range []struct {
 		name Part
 		up   func() error
@@ -100,6 +95,17 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	go d.live()
 	return d, nil
+}
+
+// prepare makes a daemon of which nothing runs yet.
+func prepare(ctx context.Context, o Options) *Daemon {
+	d := &Daemon{
+		Options: o, log: o.Log, subjects: schemas.Subjects{Prefix: o.Config.Prefix}, registry: prometheus.NewRegistry(),
+		events: handlers.NewLog(o.Log, time.Now), recent: newRecent(), ready: make(chan struct{}),
+		deadline: make(chan context.Context, 1), finished: make(chan struct{}),
+	}
+	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	return d
 }
 
 // Part names what could not be started.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -21,24 +22,15 @@ func (t *teardown) add(name string, stop func(context.Context) error) {
 	t.steps = append(t.steps, step{name, stop})
 }
 
+// lastMoment is what a step gets that begins after the deadline.
+const lastMoment = 100 * time.Millisecond
+
 // run stops everything within the deadline of ctx, which all steps share. A step that does
 // not return in time is named and left behind, the others still get their turn.
 func (t *teardown) run(ctx context.Context, log zerolog.Logger) error {
 	var faults []error
 	for _, s := range slices.Backward(t.steps) {
-		done := make(chan error, 1)
-		go func() { done <- s.stop(ctx) }()
-		var err error
-		select {
-		case err = <-done:
-		case <-ctx.Done():
-			select {
-			case err = <-done: // steps that obey the deadline end with it
-			default:
-				err = context.Cause(ctx)
-			}
-		}
-		if err != nil {
+		if err := s.within(ctx); err != nil {
 			faults = append(faults, fmt.Errorf("stop %s: %w", s.name, err))
 			log.Error().Err(err).Str("part", s.name).Msg("did not stop cleanly")
 			continue
@@ -47,6 +39,24 @@ func (t *teardown) run(ctx context.Context, log zerolog.Logger) error {
 	}
 	t.steps = nil
 	return errors.Join(faults...)
+}
+
+func (s step) within(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- s.stop(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(lastMoment) // steps that obey the deadline end with it
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return context.Cause(ctx)
+	}
 }
 
 // waitFor is the step of a goroutine that ends by itself and closes done.
