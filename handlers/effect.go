@@ -22,7 +22,8 @@ type effect struct {
 	messages int             // read: at most
 	bytes    int             // read: at most, roughly
 	before   uint64          // purge: first sequence that stays
-	expected int             // purge: entries it should remove
+	least    int             // purge: entries it should remove, at least
+	most     int             // purge: and at most
 	sequence uint64          // remove
 	subject  string          // owner
 	breaker  breakerKey      // store

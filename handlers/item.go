@@ -75,6 +75,19 @@ type item struct {
 	report     schemas.Message // of a request that failed
 }
 
+// leaving says whether the item goes on as an entry of the ledger, so that its settling is
+// not the end of its work.
+func (it *item) leaving() bool {
+	if it.stage != stageMoving && it.stage != stageTelling {
+		return false
+	}
+	switch it.move {
+	case moveLater, moveHold, movePark, moveOver:
+		return true
+	}
+	return false
+}
+
 // forget drops what is no longer needed, so that nothing large hangs on a settled item.
 func (it *item) forget() {
 	it.work.Header, it.work.Barred, it.work.Body, it.tells = nil, nil, nil, nil

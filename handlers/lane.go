@@ -106,12 +106,13 @@ func (l *lane) prefix() int {
 }
 
 // cut removes the settled prefix of n entries. before is the first sequence that must stay,
-// expected how many entries a purge up to it should remove.
-func (l *lane) cut(n int) (before uint64, expected int) {
-	before = l.entries[n-1].seq + 1
+// least and most how many entries a purge up to it should remove: those deleted by
+// themselves may be gone already.
+func (l *lane) cut(n int) (before uint64, least, most int) {
+	before, most = l.entries[n-1].seq+1, n
 	for i, it := range l.entries[:n] {
 		if !it.deleted {
-			expected++
+			least++
 		}
 		l.entries[i] = nil
 	}
@@ -120,7 +121,7 @@ func (l *lane) cut(n int) (before uint64, expected int) {
 		l.entries = nil
 	}
 	l.settled -= n
-	return before, expected
+	return before, least, most
 }
 
 // calendar is a heap of slots by their second.

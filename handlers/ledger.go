@@ -75,8 +75,14 @@ func (s *shard) lane(now time.Time, subject string) *lane {
 // announced says that an entry is stored, as the follower of the ledger saw it.
 func (s *shard) announced(now time.Time, subject string, seq uint64) {
 	s.followed = max(s.followed, seq)
-	_, counted := s.ahead[seq]
-	delete(s.ahead, seq)
+	n, counted := slices.BinarySearch(s.ahead, seq)
+	for n < len(s.ahead) && s.ahead[n] <= seq {
+		n++
+	}
+	s.ahead = s.ahead[n:] // what was passed over was purged before the follower saw it
+	if counted && s.lanes[subject] == nil {
+		return // read, released and forgotten already
+	}
 	if l := s.lane(now, subject); l != nil {
 		s.announce(l, seq, counted)
 	}
@@ -87,7 +93,8 @@ func (s *shard) appended(l *lane, seq uint64) {
 	l.coming--
 	counted := seq <= s.followed
 	if !counted {
-		s.ahead[seq] = struct{}{}
+		at, _ := slices.BinarySearch(s.ahead, seq)
+		s.ahead = slices.Insert(s.ahead, at, seq)
 	}
 	s.announce(l, seq, counted)
 }
@@ -216,11 +223,13 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 }
 
 // enter lets an item that was read from a lane go on. An entry stored twice, because the
-// answer to the first append was lost, is settled at once: the other one is in memory.
+// answer to the first append was lost, is settled at once: the other one is in memory. But
+// one whose twin is on its way into the ledger may be the very entry that the twin becomes.
 func (s *shard) enter(now time.Time, it *item) {
 	twin := s.bySource[it.source]
-	s.adoptEntry(it, twin)
-	if it.source != 0 && twin != nil && twin.number == it.number {
+	s.adopt(it)
+	if it.source != 0 && twin != nil && twin.number == it.number && !twin.leaving() {
+		s.bySource[it.source] = twin
 		s.finish(now, it)
 		return
 	}
@@ -241,14 +250,6 @@ func (s *shard) enter(now time.Time, it *item) {
 	}
 }
 
-func (s *shard) adoptEntry(it, twin *item) {
-	it.bytes = int64(it.work.Size())
-	s.bytes += it.bytes
-	if it.source != 0 && twin == nil {
-		s.bySource[it.source] = it
-	}
-}
-
 // name learns from an entry which breaker a held lane belongs to.
 func (s *shard) name(it *item) {
 	l := it.lane
@@ -266,9 +267,10 @@ func (s *shard) trim(l *lane) {
 	n := l.prefix()
 	all := l.complete() && n == len(l.entries) && l.coming == 0
 	if n > 0 && !l.purging && (all || n >= purgeBatch) {
-		before, expected := l.cut(n)
+		e := effect{kind: effPurge, lane: l}
+		e.before, e.least, e.most = l.cut(n)
 		l.purging = true
-		s.emit(effect{kind: effPurge, lane: l, before: before, expected: expected})
+		s.emit(e)
 	}
 	if l.idle() && !l.wanted && s.lanes[l.subject] == l && l.kind == schemas.LaneDue {
 		s.slots.remove(l)
@@ -284,18 +286,19 @@ func (s *shard) trim(l *lane) {
 }
 
 // purged takes the answer to a purge.
-func (s *shard) purged(now time.Time, l *lane, before uint64, removed, expected int, err error) {
-	l.purging = false
+func (s *shard) purged(now time.Time, e effect, removed int, err error) {
+	l := e.lane
 	switch {
 	case err != nil:
 		// Nothing is lost: what stays is released again after a restart and recognised.
 		s.observe(Event{Kind: EventFault, At: now, Op: "purge ledger", Subject: l.subject, Err: err})
-		l.purging = true
-		s.emit(effect{kind: effPurge, lane: l, before: before, expected: -1})
+		e.least = 0 // the one that failed may have done its work
+		s.emit(e)
 		return
-	case expected >= 0 && removed != expected:
-		s.alarm(now, "purge ledger", l.subject, fmt.Errorf("%d entries were removed, %d were settled", removed, expected))
+	case removed < e.least || removed > e.most:
+		s.alarm(now, "purge ledger", l.subject, fmt.Errorf("%d entries were removed, %d to %d were settled", removed, e.least, e.most))
 	}
+	l.purging = false
 	s.trim(l)
 	s.look(now)
 }

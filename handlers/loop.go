@@ -274,11 +274,11 @@ func (l *loop) do(e *effect) {
 		lane, from, messages, bytes := e.lane, e.from, e.messages, e.bytes
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, lane, from, messages, bytes) })
 	case effPurge:
-		lane, before, expected := e.lane, e.before, e.expected
+		purge := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {
-			n, err := l.bus.PurgeLane(ctx, lane.subject, before)
+			n, err := l.bus.PurgeLane(ctx, purge.lane.subject, purge.before)
 			l.pause(ctx, err)
-			return func(s *shard, now time.Time) { s.purged(now, lane, before, int(n), expected, err) }
+			return func(s *shard, now time.Time) { s.purged(now, purge, int(n), err) }
 		})
 	case effRemove:
 		sequence := e.sequence

@@ -41,13 +41,14 @@ type shard struct {
 	held    map[breakerKey]*lane
 	unnamed int // held lanes whose key is not known yet
 
-	followed uint64              // sequence up to which the ledger was followed
-	ahead    map[uint64]struct{} // own appends that were acknowledged before they were followed
+	followed uint64   // sequence up to which the ledger was followed
+	ahead    []uint64 // own appends that were acknowledged before they were followed, in order
 
 	sets     map[string]*strategies.BreakerSet
 	dirty    []breakerKey // breakers to look at before the step ends
 	records  map[breakerKey]*stateRecord
 	targets  map[string]*target
+	acks     *ackBook
 	faults   map[string]string // what is wrong now, by operation
 	deadFull bool
 	expiring bool // some policy bounds how long messages may be held
@@ -62,10 +63,10 @@ func newShard(c shardConfig, p *Policies) *shard {
 		bySource:    map[uint64]*item{},
 		lanes:       map[string]*lane{},
 		held:        map[breakerKey]*lane{},
-		ahead:       map[uint64]struct{}{},
 		sets:        map[string]*strategies.BreakerSet{},
 		records:     map[breakerKey]*stateRecord{},
 		targets:     map[string]*target{},
+		acks:        newAckBook(),
 		faults:      map[string]string{},
 	}
 	s.reload(p)
@@ -132,10 +133,15 @@ func (s *shard) alarm(now time.Time, op, subject string, err error) {
 
 // failure takes a report from the intake stream.
 func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
-	if it := s.bySource[f.Sequence]; it != nil && it.settle != nil {
+	if it := s.bySource[f.Sequence]; it != nil {
 		// The same sequence again after a lost ack or a restart of the server: it is
-		// being handled already, only the newer delivery can still be acknowledged.
-		it.settle = settle
+		// being handled already, and only the newer delivery can still be acknowledged.
+		// What is handled as an entry of the ledger is stored there, and ends there.
+		if it.settle != nil {
+			it.settle = settle
+		} else {
+			s.emit(effect{kind: effSettle, settle: settle})
+		}
 		s.observe(Event{Kind: EventDuplicate, At: now, Policy: it.policyName(), Subject: it.work.Subject, ID: it.work.ID})
 		return
 	}
@@ -148,6 +154,7 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 		work: f.Work, policy: p, settle: settle, source: f.Sequence, index: -1, next: f.Fallback,
 		number: f.Delivery + 1, faults: f.Faults, truncated: f.Truncated, kind: schemas.KindDead, due: f.At,
 	}
+	s.reported(f.ID, f.Delivery)
 	s.adopt(it)
 	s.near++
 	s.admit(now, it, f)
@@ -245,7 +252,11 @@ func (s *shard) proceed(now time.Time, it *item) {
 // slot of the ledger.
 func (s *shard) place(now time.Time, it *item) {
 	it.stage = stageWaiting
-	if it.due.Sub(now) > s.shardConfig.near {
+	near := s.shardConfig.near
+	if it.lane != nil {
+		near = max(near, readAhead+time.Second) // what was read ahead of its slot must not go back there
+	}
+	if it.due.Sub(now) > near {
 		s.start(now, it, moveLater)
 		return
 	}
@@ -296,6 +307,7 @@ func (s *shard) tick(now time.Time) {
 		s.openSlots(now)
 		s.readWanted(now)
 		s.wakeBreakers(now)
+		s.judgeAcks(now)
 		s.evict(now)
 	}
 	s.look(now)
@@ -357,6 +369,7 @@ func (s *shard) next(now time.Time) time.Time {
 	if t, _ := s.nextExpiry(); !t.IsZero() {
 		sooner(t)
 	}
+	sooner(s.nextAck())
 	for _, set := range s.sets {
 		if n := set.Next(); n != 0 {
 			sooner(time.Unix(0, n))
