@@ -72,6 +72,7 @@ type Engine struct {
 	mu     sync.Mutex
 	loops  map[int]*loop
 	faults map[string]string // of the engine's own work, by what it is
+	change chan struct{}     // closed when the policies change
 }
 
 // New makes an engine; Run starts it.
@@ -96,7 +97,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{
 		Config: c, bus: c.Bus, leases: c.Leases, clock: NewClock(c.Now), observer: c.Observer, sealer: schemas.NewSealer(c.SealKey),
-		view: newView(), loops: map[int]*loop{}, faults: map[string]string{},
+		view: newView(), loops: map[int]*loop{}, faults: map[string]string{}, change: make(chan struct{}),
 	}
 	e.reader = &schemas.Reader{Subjects: c.Subjects, Sealer: e.sealer, Created: c.Created}
 	if e.leases == nil {
@@ -120,6 +121,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { e.insist(ctx, "success reports", e.readSuccesses) })
 	wg.Go(func() { e.insist(ctx, "refused letters", e.boundRefused) })
+	wg.Go(func() { e.insist(ctx, "acknowledgements", e.readAcks) })
 	err = e.leases.Run(ctx, e.own)
 	wg.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -158,7 +160,11 @@ func (e *Engine) insist(ctx context.Context, what string, work func(context.Cont
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil || e.Now().Sub(started) > time.Minute {
+		if err == nil {
+			tries = -1
+			continue
+		}
+		if e.Now().Sub(started) > time.Minute {
 			tries = 0
 		}
 		e.setFault(what, err)
@@ -186,9 +192,25 @@ func (e *Engine) setFault(what string, err error) {
 // SetPolicies has all shards use new policies from now on.
 func (e *Engine) SetPolicies(p *Policies) {
 	e.policies.Store(p)
+	e.mu.Lock()
+	close(e.change)
+	e.change = make(chan struct{})
+	e.mu.Unlock()
 	for _, l := range e.running() {
 		l.mail.post(func(s *shard, _ time.Time) { s.reload(p) })
 	}
+}
+
+// reloaded is closed when the policies in use are no longer those given.
+func (e *Engine) reloaded(p *Policies) <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.policies.Load() != p {
+		over := make(chan struct{})
+		close(over)
+		return over
+	}
+	return e.change
 }
 
 // Policies are those in use.

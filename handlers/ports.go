@@ -24,6 +24,8 @@ type Bus interface {
 	Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report)) (stop func(), err error)
 	Successes(ctx context.Context, on func(schemas.Report)) (stop func(), err error)
 
+	FollowAcks(ctx context.Context, stream, consumer string, on func(sequence uint64)) (stop func(), err error)
+
 	LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error)
 	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error)
 	ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error)

@@ -207,6 +207,7 @@ func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
 	switch it.move {
 	case moveDeliver:
 		s.targetOK(it.target)
+		s.await(it, ack)
 		it.lateness = max(0, now.Sub(it.due))
 		kind := schemas.KindRedelivered
 		if it.step == schemas.StepFallback {

@@ -87,11 +87,7 @@ func (e *Engine) tellBreaker(k breakerKey, success *schemas.Success) {
 
 // recovered publishes that work succeeded in the end.
 func (e *Engine) recovered(now time.Time, p *Policy, k breakerKey, success *schemas.Success, evidence string, done func(settle bool)) {
-	o := schemas.Outcome{
-		Kind: schemas.KindRecovered, ID: success.ID, Subject: success.Subject, Attempt: success.Attempt, MaxAttempts: p.Retry.MaxAttempts,
-		Delivery: success.Delivery, Replay: success.Replay, Policy: p.Name, Key: k.key, Generation: success.Generation,
-		Probe: success.Probe, Evidence: evidence, FirstFailedAt: success.FirstFailedAt.UTC().Format(time.RFC3339Nano), Faults: success.Faults,
-	}
+	o := recoveredOutcome(p, k, success, evidence)
 	m, err := e.Subjects.OutcomeMessage(&o, nil, now)
 	if err != nil {
 		e.observer.Observe(Event{Kind: EventAlarm, At: now, Op: "publish outcome", Subject: o.Subject, ID: o.ID, Err: err})
@@ -110,4 +106,12 @@ func (e *Engine) recovered(now time.Time, p *Policy, k breakerKey, success *sche
 		}
 		done(true)
 	})
+}
+
+func recoveredOutcome(p *Policy, k breakerKey, success *schemas.Success, evidence string) schemas.Outcome {
+	return schemas.Outcome{
+		Kind: schemas.KindRecovered, ID: success.ID, Subject: success.Subject, Attempt: success.Attempt, MaxAttempts: p.Retry.MaxAttempts,
+		Delivery: success.Delivery, Replay: success.Replay, Policy: p.Name, Key: k.key, Generation: success.Generation,
+		Probe: success.Probe, Evidence: evidence, FirstFailedAt: success.FirstFailedAt.UTC().Format(time.RFC3339Nano), Faults: success.Faults,
+	}
 }
