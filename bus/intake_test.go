@@ -285,3 +285,19 @@ func TestSuccessesAreShared(t *testing.T) {
 		seen[r.Sequence] = true
 	}
 }
+
+// The server stores such a report but its transform passes it over.
+func TestIntakeOfTheFirstShardTakesReportsWithWildcards(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	if err := nc.Publish("recovery.failed.orders.*", nil); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := intake(t, b, 0, 1)
+	r := receive(t, got)
+	if r.Subject != "recovery.failed.orders.*" {
+		t.Errorf("got a report on %s", r.Subject)
+	}
+	r.Settle()
+	settled(t, b, 0)
+}
