@@ -45,7 +45,7 @@ type announcement struct {
 
 // Sizes of the loop's queues.
 const (
-	reportQueue = 256
+	reportQueue = 16 // messages may be a megabyte each
 	followQueue = 4096
 	maxChores   = 8
 	batch       = 256 // reports taken before something else gets its turn
