@@ -15,6 +15,8 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+
+	"github.com/recoveryd/recoveryd/cmd/recoveryd/internal/nearest"
 )
 
 // App is the command line of one process. Tests run it with their own streams.
@@ -108,13 +110,16 @@ func strict(c *cobra.Command) {
 		check = cobra.ArbitraryArgs
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			if c.HasSubCommands() && len(args) > 0 {
-				err = fmt.Errorf("unknown command %q", args[0])
-			}
-			return usage(c, err)
+		switch err := check(c, args); {
+		case err == nil:
+			return nil
+		case c.HasSubCommands() && len(args) > 0:
+			return unknown(c, args[0])
+		case len(args) > 0:
+			return usage(c, fmt.Errorf("wrong arguments: %s", strings.Join(args, " ")))
+		default:
+			return usage(c, errors.New("an argument is missing"))
 		}
-		return nil
 	}
 	for _, sub := range c.Commands() {
 		strict(sub)
@@ -122,26 +127,30 @@ func strict(c *cobra.Command) {
 }
 
 func usage(c *cobra.Command, err error) error {
-	hint := "see " + c.CommandPath() + " --help"
-	if suggestions := c.SuggestionsFor(lastWord(err)); len(suggestions) > 0 {
-		hint = "did you mean " + c.CommandPath() + " " + suggestions[0] + "?"
-	}
-	return &exit{code: exitUsage, err: fmt.Errorf("%w: %s", err, hint)}
+	return &exit{code: exitUsage, err: fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
 }
 
-// lastWord is the quoted end of an error about an unknown command.
-func lastWord(err error) string {
-	_, word, ok := strings.Cut(err.Error(), `unknown command "`)
-	if !ok {
-		return ""
+// unknown says which command was probably meant.
+func unknown(c *cobra.Command, name string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
 	}
-	return strings.TrimSuffix(word, `"`)
+	err := fmt.Errorf("unknown command %q", name)
+	if near, ok := nearest.Of(name, names); ok {
+		return &exit{code: exitUsage, err: fmt.Errorf("%w: did you mean %s %s?", err, c.CommandPath(), near)}
+	}
+	return usage(c, err)
 }
 
 // group is a command that only has others below it.
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
+	var names []string
+	for _, sub := range below {
+		names = append(names, sub.Name())
+	}
 	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		return usage(c, errors.New("say what to do"))
+		return usage(c, fmt.Errorf("say what to do: %s", strings.Join(names, ", ")))
 	}}
 	c.AddCommand(below...)
 	return c

@@ -59,6 +59,9 @@ func (a *App) dial(ctx context.Context) (*client, error) {
 			}
 		}
 	}
+	if err := o.Validate(); err != nil {
+		return nil, &exit{code: exitUsage, err: err}
+	}
 	nc, err := bus.Connect(o)
 	if err != nil {
 		return nil, &exit{code: exitConnect, err: err}
@@ -73,8 +76,9 @@ func (a *App) dial(ctx context.Context) (*client, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
 	if err := b.Adopt(ctx); err != nil {
+		err = adoption(err, nc.ConnectedUrlRedacted(), c)
 		end()
-		return nil, adoption(err, nc.ConnectedUrlRedacted(), c)
+		return nil, err
 	}
 	return &client{Bus: b, subjects: subjects, closed: closed, end: end}, nil
 }

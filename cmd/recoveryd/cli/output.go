@@ -10,12 +10,10 @@ import (
 
 // printJSON writes a document for programs, indented for the people who read along.
 func printJSON(w io.Writer, document any) error {
-	data, err := json.MarshalIndent(document, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", data)
-	return err
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false) // subjects hold > and nobody puts this into a page
+	return e.Encode(document)
 }
 
 // table writes rows in columns, without trailing blanks.

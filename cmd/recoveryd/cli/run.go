@@ -37,6 +37,9 @@ Settings come from the environment, see recoveryd config --reference.`,
 func (a *App) serve(ctx context.Context, settings *config.Config, started func(*daemon.Daemon)) error {
 	signals, stop := a.Signals()
 	defer stop()
+	if err := a.connection().Validate(); err != nil && !settings.Embedded {
+		return &exit{code: exitUsage, err: err}
+	}
 	log := a.logger(settings)
 	for _, w := range settings.Warnings() {
 		log.Warn().Msg(w)
@@ -67,7 +70,7 @@ type stoppable interface {
 
 // supervise waits for the end: the daemon's own, a signal's or that of ctx.
 func supervise(ctx context.Context, d stoppable, signals <-chan os.Signal, timeout time.Duration, log zerolog.Logger) error {
-	ended := make(chan error, 1)
+	ended := make(chan error, 2) // both of its goroutines may leave a word behind
 	go func() { ended <- d.Wait() }()
 	select {
 	case err := <-ended:

@@ -34,7 +34,7 @@ type Config struct {
 	FailedMaxBytes   Bytes            `env:"FAILED_MAX_BYTES" envDefault:"0" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the stream of failures; when full, reports are refused"`
 	OutcomesMaxBytes Bytes            `env:"OUTCOMES_MAX_BYTES" envDefault:"1GiB" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the stream of outcomes; when full, the oldest go"`
 	DeadMaxBytes     Bytes            `env:"DEAD_MAX_BYTES" envDefault:"0" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the store of dead letters; when full, new letters wait in the ledger"`
-	DeadMaxAge       schemas.Duration `env:"DEAD_MAX_AGE" envDefault:"0s" unit:"duration" range:"1h..36500d" zero:"for ever" doc:"how long dead letters are kept"`
+	DeadMaxAge       schemas.Duration `env:"DEAD_MAX_AGE" envDefault:"0s" unit:"duration" range:"1h..36500d" zero:"ever" doc:"how long dead letters are kept"`
 	JSDomain         string           `env:"JS_DOMAIN" unit:"name" doc:"JetStream domain of the streams"`
 	HTTPAddr         string           `env:"HTTP_ADDR" envDefault:"127.0.0.1:9222" unit:"host:port" doc:"where metrics, health and the console are served; off = nowhere"`
 	HTTPUser         string           `env:"HTTP_USER" unit:"text" doc:"user who may read metrics and console; together with HTTP_PASSWORD"`

@@ -52,18 +52,19 @@ func (f *Fault) Excerpt() string {
 	return fmt.Sprintf("%s | %s\n%s | %s^\n", number, f.Source, blank, string(before))
 }
 
-// Faults lists the faults joined in err, in the order of the file.
+// Faults lists the faults joined or wrapped in err, in the order of the file.
 func Faults(err error) []*Fault {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	switch e := err.(type) {
+	case *Fault:
+		return []*Fault{e}
+	case interface{ Unwrap() []error }:
 		var all []*Fault
-		for _, e := range joined.Unwrap() {
-			all = append(all, Faults(e)...)
+		for _, each := range e.Unwrap() {
+			all = append(all, Faults(each)...)
 		}
 		return all
-	}
-	var f *Fault
-	if errors.As(err, &f) {
-		return []*Fault{f}
+	case interface{ Unwrap() error }:
+		return Faults(e.Unwrap())
 	}
 	return nil
 }
