@@ -77,6 +77,9 @@ func (s *shard) step(now time.Time, k breakerKey, in strategies.Input) strategie
 // changed publishes, shows and stores a new state.
 func (s *shard) changed(now time.Time, k breakerKey, t strategies.Transition) {
 	s.view.set(k, t.To)
+	if t.To == strategies.Closed {
+		delete(s.causes, k)
+	}
 	b := schemas.BreakerEvent{
 		Policy: k.policy, Key: k.key, From: t.From.String(), To: t.To.String(), Generation: t.Generation, Level: t.Level,
 		ID: t.ID, Reason: t.Reason, Actor: t.Actor, Held: s.laneLength(k),
@@ -185,6 +188,9 @@ func (s *shard) count(now time.Time, it *item) {
 	k := breakerKey{it.policyName(), it.key}
 	in.Lane = s.laneLength(k)
 	s.step(now, k, in)
+	if in.Kind == strategies.InFailure && in.Class.Counts() {
+		s.causes.add(k, string(in.Class), it.work.Error)
+	}
 }
 
 // success tells the breaker of a success that was reported.
@@ -222,12 +228,11 @@ func (s *shard) heldLane(k breakerKey) *lane {
 
 // openLane is the lane of a breaker, made if it has none.
 func (s *shard) openLane(now time.Time, k breakerKey) *lane {
-	if l := s.heldLane(k); l != nil {
-		return l
+	l := s.heldLane(k)
+	if l == nil {
+		l = s.lane(now, s.subjects.Held(s.index, k.String()))
 	}
-	l := s.lane(now, s.subjects.Held(s.index, k.String()))
-	l.policy, l.key = k.policy, k.key
-	s.held[k] = l
+	s.name(l, k)
 	return l
 }
 

@@ -37,9 +37,6 @@ func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, state
 			continue
 		}
 		l.unread = int64(n)
-		if l.kind == schemas.LaneHeld {
-			s.unnamed++
-		}
 		if l.kind != schemas.LaneDue {
 			s.want(l)
 		}
@@ -66,8 +63,11 @@ func (s *shard) lane(now time.Time, subject string) *lane {
 	}
 	l := &lane{subject: subject, kind: parsed.Kind, second: parsed.Second, index: -1}
 	s.lanes[subject] = l
-	if l.kind == schemas.LaneDue {
+	switch l.kind {
+	case schemas.LaneDue:
 		s.slots.add(l)
+	case schemas.LaneHeld:
+		s.unnamed++
 	}
 	return l
 }
@@ -102,7 +102,7 @@ func (s *shard) appended(l *lane, seq uint64) {
 func (s *shard) announce(l *lane, seq uint64, counted bool) {
 	l.announce(seq, counted)
 	switch {
-	case l.kind == schemas.LaneHeld:
+	case l.kind == schemas.LaneHeld && l.key != "":
 		s.touch(l)
 	case l.kind == schemas.LaneDue && l.index < 0 && !l.wanted:
 		s.want(l) // its time has come already
@@ -239,7 +239,7 @@ func (s *shard) enter(now time.Time, it *item) {
 		s.letter(now, it, schemas.ReasonRefused, fmt.Sprintf("no policy serves %q any more", it.work.Subject))
 	case it.lane.kind == schemas.LaneHeld:
 		it.stage = stageWaiting
-		s.name(it)
+		s.name(it.lane, breakerKey{it.policyName(), it.key})
 	case it.step == schemas.StepDead:
 		s.start(now, it, moveLetter)
 	case it.lane.kind == schemas.LaneSignal && it.record != nil:
@@ -250,15 +250,14 @@ func (s *shard) enter(now time.Time, it *item) {
 	}
 }
 
-// name learns from an entry which breaker a held lane belongs to.
-func (s *shard) name(it *item) {
-	l := it.lane
-	if l.key != "" {
-		return
+// name notes which breaker a held lane belongs to, as its first entry told or as the work
+// that goes there knows.
+func (s *shard) name(l *lane, k breakerKey) {
+	if l.key == "" {
+		l.policy, l.key = k.policy, k.key
+		s.held[k] = l
+		s.unnamed--
 	}
-	l.policy, l.key = it.policyName(), it.key
-	s.held[breakerKey{l.policy, l.key}] = l
-	s.unnamed = max(0, s.unnamed-1)
 }
 
 // trim purges what is settled at the head of a lane and forgets the lane when nothing is
@@ -272,17 +271,28 @@ func (s *shard) trim(l *lane) {
 		l.purging = true
 		s.emit(e)
 	}
-	if l.idle() && !l.wanted && s.lanes[l.subject] == l && l.kind == schemas.LaneDue {
+	s.forgetLane(l)
+}
+
+// forgetLane forgets a lane of which nothing is left: a slot, and a held lane once its
+// breaker is closed.
+func (s *shard) forgetLane(l *lane) {
+	if !l.idle() || l.wanted || s.lanes[l.subject] != l {
+		return
+	}
+	switch {
+	case l.kind == schemas.LaneDue:
 		s.slots.remove(l)
-		delete(s.lanes, l.subject)
+	case l.kind != schemas.LaneHeld:
+		return
+	case l.key == "":
+		s.unnamed--
+	case s.sets[l.policy] != nil && s.sets[l.policy].State(l.key) != strategies.Closed:
+		return
+	default:
+		delete(s.held, breakerKey{l.policy, l.key})
 	}
-	if l.idle() && l.kind == schemas.LaneHeld && l.key != "" {
-		k := breakerKey{l.policy, l.key}
-		if set := s.sets[l.policy]; set == nil || set.State(l.key) == strategies.Closed {
-			delete(s.held, k)
-			delete(s.lanes, l.subject)
-		}
-	}
+	delete(s.lanes, l.subject)
 }
 
 // purged takes the answer to a purge.
