@@ -1,0 +1,420 @@
+package handlers
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/strategies"
+)
+
+// simCheck watches everything that is stored and holds it against what was promised.
+type simCheck struct {
+	w        *simWorld
+	failures []string
+	lives    map[string]*simLife // by name of the work
+	byID     map[string]*simLife
+	states   map[simStateOf]simSeen
+	put      map[string]int64 // highest generation stored, by key of the state store
+	counts   map[string]int   // what happened how often
+	moved    int              // most publishes without an answer
+}
+
+type simStateOf struct {
+	owner int
+	key   breakerKey
+}
+
+type simSeen struct {
+	state      strategies.State
+	generation int64
+}
+
+// simLife is what became of one piece of work. Reports and what follows from them are kept
+// by the number of the delivery that failed.
+type simLife struct {
+	work     *simWork
+	name     string
+	reports  map[int][]simReported
+	copies   map[int][]simCopy // by the number of the delivery that failed
+	terminal map[int]map[string]bool
+	follows  map[int]map[string]bool
+	handled  map[int]int
+	loose    bool // what follows was decided by more than the report alone
+	repeated bool // a report or a delivery was repeated
+	writes   int  // to the ledger
+	waiting  map[uint64]bool
+	probes   int
+	attempt  int // highest that was delivered
+	letter   string
+}
+
+type simReported struct {
+	at      time.Time
+	verdict verdict
+}
+
+type simCopy struct {
+	at time.Time
+	id string
+}
+
+func newSimCheck(w *simWorld) *simCheck {
+	return &simCheck{
+		w: w, lives: map[string]*simLife{}, byID: map[string]*simLife{}, states: map[simStateOf]simSeen{},
+		put: map[string]int64{}, counts: map[string]int{},
+	}
+}
+
+func (c *simCheck) failf(name, format string, args ...any) {
+	if len(c.failures) < 10 {
+		text := fmt.Sprintf("%.6f s: ", c.w.now.Sub(c.w.start).Seconds()) + fmt.Sprintf(format, args...)
+		if name != "" {
+			text = name + " at " + text
+		}
+		c.failures = append(c.failures, text)
+		c.w.tracef("FAILED %s", text)
+	}
+}
+
+func (c *simCheck) life(header schemas.Header) *simLife {
+	name := header.Get(headerWork)
+	l := c.lives[name]
+	if l == nil {
+		l = &simLife{
+			name: name, work: c.w.workers.works[name], reports: map[int][]simReported{}, copies: map[int][]simCopy{},
+			terminal: map[int]map[string]bool{}, follows: map[int]map[string]bool{}, handled: map[int]int{}, waiting: map[uint64]bool{},
+		}
+		c.lives[name] = l
+	}
+	return l
+}
+
+func add(m map[int]map[string]bool, n int, kind string) int {
+	if m[n] == nil {
+		m[n] = map[string]bool{}
+	}
+	m[n][kind] = true
+	return len(m[n])
+}
+
+func headerNumber(h schemas.Header, name string) int {
+	n, _ := strconv.Atoi(h.Get(name))
+	return n
+}
+
+// reported takes note of an accepted report and of what must follow from it.
+func (c *simCheck) reported(m *schemas.Stored) {
+	f := c.w.engine.reader.Failure(m)
+	l := c.life(m.Header)
+	c.byID[f.ID] = l
+	p := c.w.engine.policies.Load().For(f.Subject)
+	if f.Sealed && !delivers(p, &f.Work, f.Intake) {
+		c.failf(l.name, "delivery %d came back from %s, where the policy sends nothing", f.Delivery, f.Intake)
+		return
+	}
+	v := decide(p, &f, classify(p, &f))
+	c.w.tracef("%s: report %d of delivery %d on %s (%s, fallback %d, probe %v): %s due %v attempt %d", l.name, m.Sequence, f.Delivery, f.Intake, f.Class, f.Fallback, f.Probe,
+		v.step, v.due.Sub(c.w.start).Seconds(), v.attempt)
+	if len(l.reports[f.Delivery]) > 0 {
+		l.repeated = true
+	}
+	l.reports[f.Delivery] = append(l.reports[f.Delivery], simReported{m.Time, v})
+}
+
+// delivered checks a delivery that was stored.
+func (c *simCheck) delivered(m *schemas.Stored) {
+	l, h := c.life(m.Header), m.Header
+	n, attempt := headerNumber(h, schemas.HeaderDelivery), headerNumber(h, schemas.HeaderAttempt)
+	kind := "retry"
+	if i := h.Get(schemas.HeaderFallback); i != "" {
+		kind = "fallback"
+	}
+	failed := n - 1
+	for kind == "fallback" && failed > 0 && len(l.reports[failed]) == 0 {
+		failed-- // an undeliverable fallback is passed over with a number of its own
+	}
+	c.w.tracef("%s: delivery %d attempt %d stored on %s (%s, generation %s, held %s)", l.name, n, attempt, m.Subject, kind,
+		h.Get(schemas.HeaderGeneration), h.Get(schemas.HeaderHeld))
+	reports := l.reports[failed]
+	if len(reports) == 0 {
+		c.failf(l.name, "delivery %d without a report of delivery %d", n, n-1)
+		return
+	}
+	c.follow(l, failed, kind)
+	if h.Get(schemas.HeaderProbe) != "" {
+		l.probes++
+	}
+	l.attempt = max(l.attempt, attempt)
+	if attempt > headerNumber(h, schemas.HeaderMaxAttempts) {
+		c.failf(l.name, "attempt %d of %s", attempt, h.Get(schemas.HeaderMaxAttempts))
+	}
+	if kind == "fallback" {
+		return
+	}
+	copies := l.copies[failed]
+	l.copies[failed] = append(copies, simCopy{m.Time, h.Get(schemas.HeaderMsgID)})
+	decided := slices.ContainsFunc(reports, func(r simReported) bool {
+		return r.verdict.step == schemas.StepRetry && r.verdict.attempt == attempt
+	})
+	if !decided {
+		c.failf(l.name, "delivery %d is attempt %d, the report decided for %s, attempt %d", n, attempt, reports[0].verdict.step, reports[0].verdict.attempt)
+	}
+	due := reports[0].verdict.due
+	for _, r := range reports {
+		if r.verdict.due.Before(due) {
+			due = r.verdict.due
+		}
+	}
+	if m.Time.Before(due) {
+		c.failf(l.name, "delivery %d came %s early", n, due.Sub(m.Time))
+	}
+	if late := m.Time.Sub(due); c.w.cfg.punctual && h.Get(schemas.HeaderHeld) == "" && late > 4*c.w.cfg.latency+10*time.Millisecond {
+		c.failf(l.name, "delivery %d came %s late and was not held", n, late)
+	}
+	c.duplicate(l, n, copies, m)
+}
+
+// duplicate checks a delivery that a stream already held: only a repeat that the stream
+// could not recognise any more may be stored.
+func (c *simCheck) duplicate(l *simLife, n int, copies []simCopy, m *schemas.Stored) {
+	for _, other := range copies {
+		l.loose = true
+		c.counts["repeated deliveries"]++
+		switch {
+		case other.id != m.Header.Get(schemas.HeaderMsgID):
+			c.failf(l.name, "delivery %d has two message ids", n)
+		case c.w.cfg.single() && !l.repeated:
+			c.failf(l.name, "delivery %d was stored twice though nothing was repeated", n)
+		}
+	}
+}
+
+// follow notes what followed from the failure of a delivery; there is one way only.
+func (c *simCheck) follow(l *simLife, failed int, kind string) {
+	if add(l.follows, failed, kind) > 1 && !l.loose && !c.w.cfg.loose {
+		c.failf(l.name, "failed delivery %d was followed by %v", failed, l.follows[failed])
+	}
+}
+
+func (c *simCheck) letter(m *schemas.Stored) {
+	l, h := c.life(m.Header), m.Header
+	failed, reason := headerNumber(h, schemas.HeaderDelivery), h.Get(schemas.HeaderReason)
+	c.w.tracef("%s: letter after delivery %d, %s: %s", l.name, failed, reason, h.Get(schemas.HeaderError))
+	c.counts["letter "+reason]++
+	l.letter = reason
+	switch reason {
+	case schemas.ReasonUndeliverable, schemas.ReasonFallbacksFailed:
+		l.loose = true
+	case schemas.ReasonExpired:
+		l.loose = l.loose || c.w.cfg.holdsExpire
+	}
+	if len(l.reports[failed]) == 0 {
+		c.failf(l.name, "letter after delivery %d, of which no failure was reported", failed)
+	}
+	switch reason {
+	case schemas.ReasonExhausted, schemas.ReasonPermanent:
+		decided := slices.ContainsFunc(l.reports[failed], func(r simReported) bool {
+			return r.verdict.step != schemas.StepRetry && r.verdict.reason == reason
+		})
+		if !decided {
+			c.failf(l.name, "letter %s after delivery %d, the report decided otherwise", reason, failed)
+		}
+	case schemas.ReasonUndeliverable:
+		if !c.w.faults.unownedAny() {
+			c.failf(l.name, "letter %s though no subject was without a stream for long", reason)
+		}
+	case schemas.ReasonRefused, schemas.ReasonMalformed:
+		c.failf(l.name, "letter %s: %s", reason, h.Get(schemas.HeaderError))
+	}
+	c.follow(l, failed, "dead")
+}
+
+func (c *simCheck) outcome(m *schemas.Stored) {
+	o, _, err := schemas.ParseOutcome(m.Body)
+	l := c.byID[o.ID]
+	if err != nil || l == nil {
+		c.failf("", "outcome on %s: %v", m.Subject, err)
+		return
+	}
+	c.w.tracef("%s: outcome %s of delivery %d", l.name, o.Kind, o.Delivery)
+	if o.Kind == schemas.KindDiscarded {
+		c.follow(l, o.Delivery, "discard")
+	}
+	if o.Kind == schemas.KindFallback {
+		l.loose = l.loose || c.w.cfg.loose
+	}
+	if !schemas.Terminal(o.Kind) {
+		return
+	}
+	if len(l.reports[o.Delivery]) > 0 && o.Kind == schemas.KindRecovered && !l.loose {
+		c.failf(l.name, "delivery %d failed and recovered", o.Delivery)
+	}
+	if add(l.terminal, o.Delivery, o.Kind) > 1 && !l.loose && !c.w.cfg.loose {
+		c.failf(l.name, "terminal outcomes %v of delivery %d", l.terminal[o.Delivery], o.Delivery)
+	}
+}
+
+func (c *simCheck) success(m *schemas.Stored) {}
+
+func (c *simCheck) handled(h schemas.Header) {
+	l := c.life(h)
+	n := headerNumber(h, schemas.HeaderDelivery)
+	l.handled[n]++
+	c.w.tracef("%s: delivery %d handled", l.name, n)
+}
+
+func (c *simCheck) repeated(h schemas.Header) { c.life(h).repeated = true }
+
+func (c *simCheck) entered(m *schemas.Stored) {
+	l := c.life(m.Header)
+	l.writes++
+	l.waiting[m.Sequence] = true
+	c.w.tracef("%s: entry %d on %s", l.name, m.Sequence, m.Subject)
+}
+
+func (c *simCheck) left(m *schemas.Stored) {
+	l := c.life(m.Header)
+	delete(l.waiting, m.Sequence)
+	c.w.tracef("%s: entry %d gone from %s", l.name, m.Sequence, m.Subject)
+}
+
+func (c *simCheck) publishing(o *simOwner, e *effect) {
+	c.moved = max(c.moved, o.loop.shard.flying)
+}
+
+// observe follows the breakers: what an owner was told of a key must stay what it knows.
+func (c *simCheck) observe(o *simOwner, e Event) {
+	switch e.Kind {
+	case EventAlarm:
+		c.counts["alarm "+e.Op]++
+		c.w.tracef("owner %d: alarm %s %s: %v", o.name, e.Op, e.Subject, e.Err)
+		if !c.w.cfg.zombies {
+			c.failf("", "alarm: %s %s: %v", e.Op, e.Subject, e.Err)
+		}
+	case EventFault:
+		c.counts["fault "+e.Op]++
+		c.w.tracef("owner %d: fault %s %s %s: %v", o.name, e.Op, e.Subject, e.ID, e.Err)
+	case EventBreaker:
+		b := e.Breaker
+		c.counts["breaker "+b.To]++
+		c.w.tracef("owner %d: breaker %s: %s to %s, generation %d (%s)", o.name, b.Key, b.From, b.To, b.Generation, b.Reason)
+		at := simStateOf{o.name, breakerKey{b.Policy, b.Key}}
+		to, err := strategies.ParseState(b.To)
+		if seen := c.states[at]; err != nil || b.Generation <= seen.generation {
+			c.failf("", "breaker %s goes from generation %d to %d: %v", b.Key, seen.generation, b.Generation, err)
+		}
+		c.states[at] = simSeen{to, b.Generation}
+	}
+}
+
+// stored checks what is written to the state store.
+func (c *simCheck) stored(key string, data []byte) {
+	var s strategies.Snapshot
+	if err := json.Unmarshal(data, &s); err != nil {
+		c.failf("", "stored %s: %v", key, err)
+	}
+	c.w.tracef("stored %s: %s generation %d", key, s.State, s.Generation)
+	if s.State == strategies.Closed {
+		c.failf("", "stored %s: closed", key)
+	}
+	if s.Generation < c.put[key] {
+		c.failf("", "stored %s: generation %d after %d", key, s.Generation, c.put[key])
+	}
+	c.put[key] = max(c.put[key], s.Generation)
+}
+
+// shard checks what must be so whenever a shard has finished a step.
+func (c *simCheck) shard(o *simOwner) {
+	s := o.loop.shard
+	if s.flying < 0 || s.near < 0 || s.bytes < 0 || s.unnamed < 0 {
+		c.failf("", "shard %d: flying %d, near %d, bytes %d, unnamed %d", s.index, s.flying, s.near, s.bytes, s.unnamed)
+	}
+	if len(s.dirty) > 0 && o.leased {
+		c.failf("", "shard %d: %d breakers were not looked at", s.index, len(s.dirty))
+	}
+	for _, l := range s.lanes {
+		if l.coming < 0 || l.settled < 0 || l.settled > len(l.entries) {
+			c.failf("", "lane %s: coming %d, settled %d of %d", l.subject, l.coming, l.settled, len(l.entries))
+		}
+	}
+	if c.w.cfg.zombies {
+		return // another owner's state may have been taken over
+	}
+	for at, seen := range c.states {
+		if at.owner != o.name || seen.state == strategies.Closed {
+			continue // a closed one may be forgotten, and share the overflow breaker from then on
+		}
+		if state := s.set(at.key.policy).State(at.key.key); state != seen.state {
+			c.failf("", "breaker %s is %s, it was last %s", at.key.key, state, seen.state)
+		}
+	}
+}
+
+// end checks what must be so when nothing happens any more.
+func (c *simCheck) end() {
+	if len(c.failures) > 0 {
+		return
+	}
+	st := c.w.streams
+	for shard, q := range st.intake {
+		for seq, r := range q.unsettled {
+			c.failf(r.stored.Header.Get(headerWork), "report %d of shard %d was never acknowledged", seq, shard)
+		}
+	}
+	for subject, lane := range st.ledger.lanes {
+		c.failf(lane[0].Header.Get(headerWork), "%d entries stay on %s", len(lane), subject)
+	}
+	for key := range st.state.values {
+		c.failf("", "%s stays in the state store", key)
+	}
+	for _, o := range c.w.owners {
+		c.idle(o.loop.shard)
+	}
+	if c.w.workers.pending != 0 {
+		c.failf("", "%d deliveries or reports are still with the workers", c.w.workers.pending)
+	}
+	for _, l := range c.lives {
+		c.accounted(l)
+	}
+}
+
+// accounted holds that something followed from every accepted report: nothing is lost.
+func (c *simCheck) accounted(l *simLife) {
+	deliveries := make([]int, 0, len(l.reports))
+	for n := range l.reports {
+		deliveries = append(deliveries, n)
+	}
+	slices.Sort(deliveries)
+	for _, n := range deliveries {
+		if len(l.follows[n]) == 0 {
+			c.failf(l.name, "nothing followed from the failure of delivery %d", n)
+		}
+	}
+}
+
+// idle holds that a shard without work keeps nothing.
+func (c *simCheck) idle(s *shard) {
+	for what, n := range map[string]int{
+		"bytes": int(s.bytes), "near": s.near, "flying": s.flying, "items by source": len(s.bySource), "waiting": len(s.waiting),
+		"slots": len(s.slots), "wanting": len(s.wanting), "held lanes": len(s.held), "unnamed lanes": s.unnamed,
+		"appends not followed": len(s.ahead), "breakers to look at": len(s.dirty), "breaker records": len(s.records), "faults": len(s.faults),
+	} {
+		if n != 0 {
+			c.failf("", "shard %d is idle and keeps %d %s", s.index, n, what)
+		}
+	}
+	for subject, l := range s.lanes {
+		if l.kind == schemas.LaneDue || l.kind == schemas.LaneHeld || !l.idle() {
+			c.failf("", "shard %d is idle and keeps lane %s: %+v", s.index, subject, *l)
+		}
+	}
+	for policy, set := range s.sets {
+		if set.Len() > 0 {
+			c.failf("", "shard %d is idle and policy %s keeps %d breakers", s.index, policy, set.Len())
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package handlers
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	simSeed = flag.Uint64("sim.seed", 0, "run the simulation of this seed only, and print what happened")
+	simRuns = flag.Int("sim.runs", 300, "how many simulations to run")
+	simFrom = flag.Uint64("sim.from", 1, "seed of the first simulation")
+)
+
+// TestSimulation runs shards through random lives with random faults. One seed is one run:
+//
+//	go test ./handlers -run TestSimulation -sim.seed=N
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	if *simSeed != 0 {
+		w := simulate(*simSeed, true)
+		for _, line := range w.traced {
+			t.Log(line)
+		}
+		for _, failure := range w.check.failures {
+			t.Error(failure)
+		}
+		t.Logf("%+v", w.cfg)
+		return
+	}
+	var next atomic.Uint64
+	next.Store(*simFrom)
+	var mu sync.Mutex
+	counts, failed, steps := map[string]int{}, 0, 0
+	var workers sync.WaitGroup
+	for range 2 {
+		workers.Go(func() {
+			for {
+				seed := next.Add(1) - 1
+				if seed >= *simFrom+uint64(*simRuns) {
+					return
+				}
+				w := simulate(seed, false)
+				mu.Lock()
+				steps += w.steps
+				for what, n := range w.check.counts {
+					counts[what] += n
+				}
+				enough := false
+				if len(w.check.failures) > 0 {
+					failed++
+					enough = failed > 20
+					t.Errorf("seed %d: %s\nreplay: go test ./handlers -run TestSimulation -sim.seed=%d", seed, w.check.failures[0], seed)
+				}
+				mu.Unlock()
+				if enough {
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	t.Logf("%d runs, %d steps: %v", *simRuns, steps, counts)
+}
+
+// simulate is one run.
+func simulate(seed uint64, tracing bool) *simWorld {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := newSimWorld(drawConfig(rng), seed)
+	w.tracing = tracing
+	defer func() {
+		if p := recover(); p != nil {
+			w.check.failf("", "panic: %v", p)
+			if tracing {
+				panic(p)
+			}
+		}
+	}()
+	w.plan()
+	w.run(400_000)
+	w.check.end()
+	return w
+}
+
+// plan lays out the work and the faults of a run.
+func (w *simWorld) plan() {
+	c := &w.cfg
+	w.faults.rates = c.rates
+	w.after(c.active, func() { w.faults.rates = simRates{} })
+	for shard := range c.shards {
+		w.own(shard)
+	}
+	for i := range c.works {
+		work := &simWork{
+			name: fmt.Sprintf("w%d", i), subject: simTargets[w.rng.IntN(len(simTargets))],
+			nature: simNature(w.rng.IntN(int(natures))), named: w.rng.IntN(2) == 0,
+		}
+		w.after(w.between(0, c.active), func() { w.workers.fail(work) })
+	}
+	w.planWindows()
+	for range c.kills {
+		w.after(w.between(0, c.active), w.kill)
+	}
+	for _, p := range c.reloads {
+		w.after(w.between(0, c.active), func() { w.reload(p) })
+	}
+}
+
+func (w *simWorld) planWindows() {
+	window := func(kind simFaultKind, subject string, most time.Duration) {
+		from := w.between(0, w.cfg.active)
+		w.faults.windows = append(w.faults.windows, simFaultWindow{kind, subject, w.start.Add(from), w.start.Add(min(w.cfg.active, from+w.between(0, most)))})
+	}
+	for _, subject := range simTargets {
+		if w.chance(0.5) {
+			window(faultOutage, subject, 4*time.Minute)
+		}
+	}
+	if w.cfg.punctual {
+		return
+	}
+	for _, subject := range append([]string{"f.one", "f.two"}, simTargets...) {
+		if w.chance(0.15) {
+			window(faultNoStream, subject, time.Minute)
+			w.cfg.loose = true
+		}
+		if w.chance(0.15) {
+			window(faultFull, subject, time.Minute)
+		}
+	}
+	if w.chance(0.3) {
+		window(faultDeadFull, "", 2*time.Minute)
+	}
+}
+
+// kill takes a shard from its owner in one of the ways that happens.
+func (w *simWorld) kill() {
+	o := w.owners[w.rng.IntN(len(w.owners))]
+	if !o.alive {
+		return // its shard has no owner at the moment
+	}
+	how := w.rng.IntN(4)
+	if !o.fed {
+		how = 0
+	}
+	switch how {
+	case 0:
+		o.end()
+	case 1:
+		w.tracef("shard %d: owner %d gives back", o.shard, o.name)
+		o.loop.shard.stopping = true
+		w.after(8*time.Second, func() {
+			if o.alive {
+				o.end()
+			}
+		})
+		o.wake()
+	case 2:
+		o.depose(w.between(0, 20*time.Second), true)
+	default:
+		o.depose(w.between(0, 20*time.Second), false)
+	}
+}
+
+func (w *simWorld) reload(p *Policies) {
+	w.tracef("policies are reloaded")
+	w.engine.policies.Store(p)
+	w.cfg.loose = true
+	for _, o := range w.owners {
+		o.do(func(s *shard, _ time.Time) { s.reload(p) })
+	}
+}
+
+func (w *simWorld) String() string { return strings.Join(w.traced, "\n") }
