@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"container/heap"
 	"time"
 
@@ -94,11 +95,15 @@ func (it *item) forget() {
 	it.event, it.report = schemas.Message{}, schemas.Message{}
 }
 
-// waiting is a heap of items by the time at which something must be done.
+// waiting is a heap of items by the time at which something must be done, then by their
+// order in the stream they come from: what is released together stays in order.
 type waiting []*item
 
-func (w waiting) Len() int           { return len(w) }
-func (w waiting) Less(i, j int) bool { return w[i].wake.Before(w[j].wake) }
+func (w waiting) Len() int { return len(w) }
+func (w waiting) Less(i, j int) bool {
+	a, b := w[i], w[j]
+	return cmp.Or(a.wake.Compare(b.wake), cmp.Compare(a.seq, b.seq), cmp.Compare(a.source, b.source)) < 0
+}
 func (w waiting) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
 	w[i].index, w[j].index = i, j
