@@ -15,7 +15,9 @@ func (s *shard) breakerStatus(k breakerKey) schemas.BreakerStatus {
 	if !ok {
 		snapshot = strategies.Snapshot{Policy: k.policy, Key: k.key}
 	}
-	return breakerStatus(s.index, snapshot, s.laneLength(k))
+	b := breakerStatus(s.index, snapshot, s.laneLength(k))
+	b.Causes = slices.Clone(s.causes[k])
+	return b
 }
 
 func breakerStatus(shard int, n strategies.Snapshot, held int) schemas.BreakerStatus {

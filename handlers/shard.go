@@ -49,6 +49,7 @@ type shard struct {
 	records  map[breakerKey]*stateRecord
 	targets  map[string]*target
 	acks     *ackBook
+	causes   causeBook
 	faults   map[string]string // what is wrong now, by operation
 	deadFull bool
 	expiring bool // some policy bounds how long messages may be held
@@ -67,6 +68,7 @@ func newShard(c shardConfig, p *Policies) *shard {
 		records:     map[breakerKey]*stateRecord{},
 		targets:     map[string]*target{},
 		acks:        newAckBook(),
+		causes:      causeBook{},
 		faults:      map[string]string{},
 	}
 	s.reload(p)

@@ -123,27 +123,35 @@ type BreakerListReply struct {
 
 // BreakerStatus is a breaker as it is now.
 type BreakerStatus struct {
-	Policy      string   `json:"policy"`
-	Key         string   `json:"key"`
-	Shard       int      `json:"shard"`
-	State       string   `json:"state"`
-	Generation  int64    `json:"generation"`
-	Level       int      `json:"level"`
-	Held        int      `json:"held"`
-	OpenUntil   string   `json:"open_until,omitempty"`
-	Until       string   `json:"until,omitempty"`
-	ChangedAt   string   `json:"changed_at,omitempty"`
-	Reason      string   `json:"reason,omitempty"`
-	Actor       string   `json:"actor,omitempty"`
-	CauseID     string   `json:"cause_id,omitempty"` // record behind the last change
-	Failures    int      `json:"failures"`
-	Distinct    int      `json:"distinct"`
-	Total       int      `json:"total,omitempty"`
-	LastSuccess string   `json:"last_success,omitempty"`
-	Samples     []string `json:"samples,omitempty"` // ids that failed
-	InFlight    int      `json:"in_flight"`         // probes or releases whose outcome is awaited
-	RampLimit   int      `json:"ramp_limit,omitempty"`
-	NextAt      string   `json:"next_at,omitempty"` // when it changes by itself: the next probe, the end of a limit
+	Policy      string       `json:"policy"`
+	Key         string       `json:"key"`
+	Shard       int          `json:"shard"`
+	State       string       `json:"state"`
+	Generation  int64        `json:"generation"`
+	Level       int          `json:"level"`
+	Held        int          `json:"held"`
+	OpenUntil   string       `json:"open_until,omitempty"`
+	Until       string       `json:"until,omitempty"`
+	ChangedAt   string       `json:"changed_at,omitempty"`
+	Reason      string       `json:"reason,omitempty"`
+	Actor       string       `json:"actor,omitempty"`
+	CauseID     string       `json:"cause_id,omitempty"` // record behind the last change
+	Failures    int          `json:"failures"`
+	Distinct    int          `json:"distinct"`
+	Total       int          `json:"total,omitempty"`
+	LastSuccess string       `json:"last_success,omitempty"`
+	Samples     []string     `json:"samples,omitempty"` // ids that failed
+	Causes      []CauseCount `json:"causes,omitempty"`  // of the failures it counted, the most frequent first
+	InFlight    int          `json:"in_flight"`         // probes or releases whose outcome is awaited
+	RampLimit   int          `json:"ramp_limit,omitempty"`
+	NextAt      string       `json:"next_at,omitempty"` // when it changes by itself: the next probe, the end of a limit
+}
+
+// CauseCount is how often a cause was seen.
+type CauseCount struct {
+	Cause string `json:"cause"` // fingerprint of class and error
+	Error string `json:"error"` // the first of its errors, shortened
+	Count int    `json:"count"`
 }
 
 // BreakerRequest acts on one breaker, or shows it.
