@@ -25,12 +25,13 @@ type lane struct {
 	entries []*item // read and not yet purged, in order
 	settled int     // of entries, in any place
 
-	wanted  bool // stands in the shard's list of lanes to be read
-	reading bool
-	purging bool
-	empties int       // reads in a row that found nothing although something is announced
-	retry   time.Time // nothing is read before
-	index   int       // in the calendar, -1 when not in it
+	wanted   bool // stands in the shard's list of lanes to be read
+	reading  bool
+	reserved int64 // bytes that the read under way may bring
+	purging  bool
+	empties  int       // reads in a row that found nothing although something is announced
+	retry    time.Time // nothing is read before
+	index    int       // in the calendar, -1 when not in it
 }
 
 // complete says whether everything known to be stored was read.

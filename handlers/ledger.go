@@ -135,7 +135,7 @@ func (s *shard) room(l *lane) bool {
 	case schemas.LaneDead:
 		return len(l.entries) == l.settled
 	}
-	return s.bytes < s.memory
+	return s.bytes+s.reserved < s.memory
 }
 
 // readWanted reads the lanes that want it, in order.
@@ -166,13 +166,15 @@ func (s *shard) readWanted(now time.Time) {
 
 func (s *shard) read(l *lane, messages int) {
 	l.reading = true
-	bytes := int(max(64<<10, min(readBytes, s.memory-s.bytes)))
-	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: bytes})
+	l.reserved = max(64<<10, min(readBytes, s.memory-s.bytes-s.reserved))
+	s.reserved += l.reserved
+	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved)})
 }
 
 // loaded takes what a read found. more says that there may be more after it.
 func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, err error) {
 	l.reading = false
+	s.reserved -= l.reserved
 	if err != nil {
 		l.retry = now.Add(4 * readRetry)
 		s.observe(Event{Kind: EventFault, At: now, Op: "read ledger", Subject: l.subject, Err: err})

@@ -32,8 +32,9 @@ type shard struct {
 	waiting  waiting
 	bySource map[uint64]*item // in memory, by the sequence of their report
 	bytes    int64
-	flying   int // publishes without an answer
-	near     int // reports that wait unacknowledged
+	reserved int64 // bytes that reads of the ledger may bring, over all lanes
+	flying   int   // publishes without an answer
+	near     int   // reports that wait unacknowledged
 
 	lanes   map[string]*lane // by subject
 	slots   calendar         // not yet near
