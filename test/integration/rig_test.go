@@ -88,7 +88,6 @@ func newRig(t *testing.T, policies *handlers.Policies, change func(*handlers.Con
 	}
 	r.js = js
 	r.start(policies, change)
-	t.Cleanup(func() { r.stop() })
 	return r
 }
 
@@ -138,6 +137,7 @@ func (r *rig) start(policies *handlers.Policies, change func(*handlers.Config)) 
 			nc.Close()
 		})
 	}
+	t.Cleanup(r.stop)
 }
 
 // stream makes a stream of the application.
