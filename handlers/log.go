@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -80,15 +79,21 @@ func (l *Log) line(level zerolog.Level, e Event) *zerolog.Event {
 	if w == nil {
 		return nil
 	}
-	w = w.Str("id", e.ID).Str("subject", e.Subject).Str("policy", e.Policy).Int("shard", e.Shard)
+	w = texts(w, [2]string{"id", e.ID}, [2]string{"subject", e.Subject}, [2]string{"policy", e.Policy})
 	o := e.Outcome
 	if o == nil {
 		return w
 	}
-	w = w.Int("attempt", o.Attempt).Int("delivery", o.Delivery)
-	for _, field := range [...][2]string{{"reason", o.Reason}, {"class", o.Class}, {"code", o.Code}, {"error", o.Error}, {"target", o.Target}, {"due_at", o.DueAt}, {"cause", o.Cause}} {
-		if field[1] != "" {
-			w = w.Str(field[0], field[1])
+	w = w.Int("shard", e.Shard).Int("attempt", o.Attempt).Int("delivery", o.Delivery)
+	return texts(w, [2]string{"reason", o.Reason}, [2]string{"class", o.Class}, [2]string{"code", o.Code}, [2]string{"error", o.Error},
+		[2]string{"target", o.Target}, [2]string{"due_at", o.DueAt}, [2]string{"cause", o.Cause})
+}
+
+// texts adds the fields that are not empty.
+func texts(w *zerolog.Event, fields ...[2]string) *zerolog.Event {
+	for _, f := range fields {
+		if f[1] != "" {
+			w = w.Str(f[0], f[1])
 		}
 	}
 	return w
@@ -100,9 +105,13 @@ func (l *Log) breaker(e Event) {
 	if b.To == "open" || b.To == "forced_open" {
 		level = zerolog.WarnLevel
 	}
-	l.line(level, e).Str("key", b.Key).Str("from", b.From).Str("to", b.To).Int64("generation", b.Generation).
-		Int("opening", b.Level).Str("open_until", b.OpenUntil).Int("held", b.Held).Str("reason", b.Reason).Str("actor", b.Actor).
-		Msg("breaker " + strings.ReplaceAll(b.To, "_", " "))
+	w := l.line(level, e)
+	if w == nil {
+		return
+	}
+	w = texts(w, [2]string{"key", b.Key}, [2]string{"from", b.From}, [2]string{"to", b.To}, [2]string{"reason", b.Reason},
+		[2]string{"open_until", b.OpenUntil}, [2]string{"actor", b.Actor})
+	w.Int("held", b.Held).Int("opening", b.Level).Int64("generation", b.Generation).Msg("breaker " + strings.ReplaceAll(b.To, "_", " "))
 }
 
 func (l *Log) fault(e Event) {
@@ -148,17 +157,6 @@ func (l *Log) Sweep() {
 		l.tell(r.last, r.count)
 		r.told, r.count = now, 0
 	}
-}
-
-// Faults lists what was wrong within the last 10 s or so, sorted, for health checks.
-func (l *Log) Faults() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	texts := map[string]bool{}
-	for key := range l.faults {
-		texts[key.op+": "+key.text] = true
-	}
-	return slices.Sorted(maps.Keys(texts))
 }
 
 func (l *Log) tell(e Event, repeated int) {

@@ -244,6 +244,9 @@ func (a *App) explain(v verdict) error {
 		}
 		rows = append(rows, row)
 	}
+	if more := v.Max - v.Schedule[len(v.Schedule)-1].Attempt; more > 0 {
+		rows = append(rows, []string{fmt.Sprintf("and %d more", more)})
+	}
 	fmt.Fprintln(a.Stdout)
 	return table(a.Stdout, rows...)
 }

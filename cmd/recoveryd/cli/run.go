@@ -76,7 +76,7 @@ func supervise(ctx context.Context, d stoppable, signals <-chan os.Signal, timeo
 	case err := <-ended:
 		return err
 	case s := <-signals:
-		log.Info().Str("signal", s.String()).Dur("timeout", timeout).Msg("stopping, once more to stop at once")
+		log.Info().Str("signal", s.String()).Stringer("within", timeout).Msg("stopping, once more to stop at once")
 	case <-ctx.Done():
 	}
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
@@ -123,5 +123,10 @@ func (a *App) logger(c *config.Config) zerolog.Logger {
 	if c.LogFormat == "console" || c.LogFormat == "auto" && terminal(a.Stderr) {
 		w = zerolog.ConsoleWriter{Out: a.Stderr, TimeFormat: "15:04:05.000", NoColor: !a.colour(a.Stderr)}
 	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+	return zerolog.New(w).Level(level).Hook(zerolog.HookFunc(stamp))
+}
+
+// stamp writes milliseconds, which zerolog does only by a setting of the whole process.
+func stamp(e *zerolog.Event, _ zerolog.Level, _ string) {
+	e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }

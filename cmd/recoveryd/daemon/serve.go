@@ -71,6 +71,10 @@ func (d *Daemon) heard(kind string, err error) {
 		d.cancel(cause) // without effect when the daemon stops anyway
 	case "connected", "reconnected":
 		d.log.Info().Msg(kind)
+	case "disconnected":
+		if d.ctx.Err() == nil { // else it is the daemon's own doing
+			d.log.Warn().Err(err).Msg(kind)
+		}
 	default:
 		d.log.Warn().Err(err).Msg("connection: " + kind)
 	}
@@ -78,7 +82,9 @@ func (d *Daemon) heard(kind string, err error) {
 
 // feed hears of the feeds of the bus, which go on by themselves.
 func (d *Daemon) feed(kind string, err error) {
-	d.events.Observe(handlers.Event{Kind: handlers.EventFault, At: time.Now(), Op: "feed: " + kind, Err: err})
+	e := handlers.Event{Kind: handlers.EventFault, At: time.Now(), Op: "feed: " + kind, Err: err}
+	d.metrics.Observe(e)
+	d.events.Observe(e)
 }
 
 // serve runs the engine until ctx ends, and again after a pause whenever it stops.
@@ -140,15 +146,16 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	}
 	d.engine.Store(engine)
 	engine.SetPolicies(d.Policies()) // a reload may have come between
-	d.serving()
+	d.serving(ctx)
 	if err := engine.Run(ctx); err != nil {
 		return err
 	}
 	return errEngineStopped
 }
 
-func (d *Daemon) serving() {
+func (d *Daemon) serving(ctx context.Context) {
 	d.waiting.Store(nil)
+	d.look(ctx)
 	name, version, _ := d.bus.ServerInfo()
 	d.log.Info().Str("server", name).Str("version", version).Int("shards", d.bus.Partitions()).Msg("serving")
 	d.readyOnce.Do(func() { close(d.ready) })
