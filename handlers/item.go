@@ -16,6 +16,7 @@ const (
 	stageAnnouncing              // that it was scheduled is being stored, before it waits
 	stageMoving                  // its redelivery, ledger entry, fallback or letter is being stored
 	stageTelling                 // its outcomes are being stored
+	stageEcho                    // an entry that waits for what becomes of its twin in memory
 	stageSettled                 // its source is acknowledged
 )
 
@@ -53,9 +54,10 @@ type item struct {
 	source          uint64 // sequence of the report
 	record          *schemas.Record
 
-	settle func() // of a report; nil for an entry
-	lane   *lane  // of an entry
-	seq    uint64 // in its stream
+	settle func()  // of a report; nil for an entry
+	lane   *lane   // of an entry
+	echoes []*item // entries of the same step that were read meanwhile
+	seq    uint64  // in its stream
 
 	into       *lane // that it is being appended to
 	stage      stage

@@ -194,6 +194,7 @@ func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, e
 		s.want(l)
 	}
 	for _, it := range items {
+		s.account(it)
 		s.enter(now, it)
 	}
 	s.trim(l)
@@ -224,17 +225,16 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 	return it
 }
 
-// enter lets an item that was read from a lane go on. An entry stored twice, because the
-// answer to the first append was lost, is settled at once: the other one is in memory. But
-// one whose twin is on its way into the ledger may be the very entry that the twin becomes.
+// enter lets an item that was read from a lane go on. One whose twin is in memory, because
+// it was stored twice, waits for what becomes of that: a former owner may still hold the
+// twin, and then this entry is all that the next owner has.
 func (s *shard) enter(now time.Time, it *item) {
-	twin := s.bySource[it.source]
-	s.adopt(it)
-	if it.source != 0 && twin != nil && twin.number == it.number && !twin.leaving() {
-		s.bySource[it.source] = twin
-		s.finish(now, it)
+	if twin := s.bySource[it.source]; twin != nil && twin.number == it.number {
+		it.stage = stageEcho
+		twin.echoes = append(twin.echoes, it)
 		return
 	}
+	s.claim(it)
 	switch {
 	case it.policy == nil && it.step != schemas.StepDead:
 		it.kind = schemas.KindRejected

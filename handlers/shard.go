@@ -158,7 +158,8 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 		number: f.Delivery + 1, faults: f.Faults, truncated: f.Truncated, kind: schemas.KindDead, due: f.At,
 	}
 	s.reported(f.ID, f.Delivery)
-	s.adopt(it)
+	s.account(it)
+	s.claim(it)
 	s.near++
 	s.admit(now, it, f)
 	s.look(now)
@@ -274,10 +275,14 @@ func (s *shard) start(now time.Time, it *item, m move) {
 	s.waiting.add(it)
 }
 
-// adopt accounts for an item that enters memory.
-func (s *shard) adopt(it *item) {
+// account counts the memory that an item takes.
+func (s *shard) account(it *item) {
 	it.bytes = int64(it.work.Size())
 	s.bytes += it.bytes
+}
+
+// claim makes an item the one that stands for its report.
+func (s *shard) claim(it *item) {
 	if it.source != 0 {
 		s.bySource[it.source] = it
 	}
@@ -285,6 +290,7 @@ func (s *shard) adopt(it *item) {
 
 // finish settles an item's source: everything that follows from it is stored.
 func (s *shard) finish(now time.Time, it *item) {
+	left, echoes := it.leaving(), it.echoes
 	s.bytes -= it.bytes
 	if it.source != 0 && s.bySource[it.source] == it {
 		delete(s.bySource, it.source)
@@ -300,8 +306,16 @@ func (s *shard) finish(now time.Time, it *item) {
 		s.emit(effect{kind: effSettle, settle: it.settle})
 		it.settle = nil
 	}
-	it.stage = stageSettled
+	it.stage, it.echoes = stageSettled, nil
 	it.forget()
+	for _, e := range echoes {
+		if !left {
+			s.finish(now, e)
+			continue
+		}
+		s.enter(now, e) // it may be the very entry that the item became
+		s.touch(e.lane)
+	}
 }
 
 // tick does what is due: slots are read, items woken, breakers looked at.
