@@ -35,16 +35,18 @@ func (a *App) connection() bus.Options { return a.link.o.WithEnv(a.getenv) }
 type client struct {
 	*bus.Bus
 	subjects schemas.Subjects
+	settings *config.Config
+	url      string
 	closed   <-chan error // hears that the connection was closed for good
 	end      func()
 }
 
-// connectWithin is how long a command waits for an answer to its first request.
-const connectWithin = 10 * time.Second
+// answerWithin is how long a command waits for an answer.
+const answerWithin = 30 * time.Second
 
-// dial connects a command to the streams that a daemon made.
-func (a *App) dial(ctx context.Context) (*client, error) {
-	c, err := a.settings()
+// dial opens a connection for a command.
+func (a *App) dial() (*client, error) {
+	settings, err := a.settings()
 	if err != nil {
 		return nil, err
 	}
@@ -66,21 +68,26 @@ func (a *App) dial(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, &exit{code: exitConnect, err: err}
 	}
-	subjects := schemas.Subjects{Prefix: c.Prefix}
-	b, err := bus.New(nc, bus.Config{Subjects: subjects, StreamPrefix: c.StreamPrefix, Domain: c.JSDomain})
+	subjects := schemas.Subjects{Prefix: settings.Prefix}
+	b, err := bus.New(nc, bus.Config{Subjects: subjects, StreamPrefix: settings.StreamPrefix, Domain: settings.JSDomain})
 	if err != nil {
 		nc.Close()
 		return nil, &exit{code: exitUsage, err: err}
 	}
-	end := func() { b.Close(); nc.Close() }
-	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	return &client{
+		Bus: b, subjects: subjects, settings: settings, url: nc.ConnectedUrlRedacted(), closed: closed,
+		end: func() { b.Close(); nc.Close() },
+	}, nil
+}
+
+// adopt finds the streams that a daemon made.
+func (c *client) adopt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	if err := b.Adopt(ctx); err != nil {
-		err = adoption(err, nc.ConnectedUrlRedacted(), c)
-		end()
-		return nil, err
+	if err := c.Adopt(ctx); err != nil {
+		return adoption(err, c.url, c.settings)
 	}
-	return &client{Bus: b, subjects: subjects, closed: closed, end: end}, nil
+	return nil
 }
 
 func adoption(err error, url string, c *config.Config) error {

@@ -183,3 +183,60 @@ func TestRunServesUntilASignal(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWaitsAndBreakers(t *testing.T) {
+	t.Parallel()
+	dev := background(t, []string{"RECOVERYD_HTTP_ADDR=off", "RECOVERYD_PARTITIONS=1", "RECOVERYD_POLICY_FILE=testdata/slow.yaml"}, "dev")
+	eventually(t, "dev does not come up", func() bool { return strings.Contains(dev.stdout.String(), "sub 'recovery.outcomes.>'") })
+	url := regexp.MustCompile(`nats://\S+`).FindString(dev.stdout.String())
+	environ := []string{"NATS_URL=" + url}
+	s := newSession(t, environ...)
+	s.run("ls")
+	s.run("breaker ls")
+	publish(t, url, "recovery.failed.orders.new", nats.Header{"Recovery-Id": {"order-42"}, "Recovery-Error": {"connection refused"}, "Shop": {"7"}})
+	shows := func(text string, args ...string) func() bool {
+		return func() bool {
+			a, stdout, _ := newSession(t, environ...).app()
+			return a.Run(t.Context(), args) == 0 && strings.Contains(stdout.String(), text)
+		}
+	}
+	eventually(t, "nothing waits in the ledger", shows("order-42", "ls", "--state", "far"))
+	eventually(t, "the status does not count it", shows(`"far":1,`, "status", "--json"))
+	eventually(t, "the status still counts it as near", shows(`"near":0,`, "status", "--json"))
+	for _, line := range []string{
+		"status", "ls", "ls --subject payments.>", "ls --state lost", "show order-42", "show 0:1", "show order-43",
+		"breaker ls", "breaker show orders.new", "breaker show orders.lost", "breaker open orders.new", "breaker open orders.new --dry-run",
+		`breaker open orders.new --yes --for 30m --reason "the shop is closed"`, "breaker ls", "breaker open orders.new --for never", "breaker close orders.new --yes", "breaker ls --state closed",
+	} {
+		s.run(line)
+	}
+	for _, c := range []change{
+		{regexp.MustCompile(`daemon  \S+, version 1\.2\.3, up \S+`), "daemon  <instance>, version 1.2.3, up <span>"},
+		{regexp.MustCompile(`server is -?\d+ ms ahead`), "server is <n> ms ahead"},
+		{regexp.MustCompile(`(RECOVERY_\w+|STREAM) .*`), "$1 ..."},
+		{regexp.MustCompile(`(by +)\S+@\S+`), "$1<actor>"},
+		{regexp.MustCompile(`"at":\d+|"t":"[^"]*"`), `"t":<time>`},
+	} {
+		s.change = append(s.change, c)
+	}
+	s.golden("waiting")
+	a, stdout, _ := newSession(t, environ...).app()
+	if code := a.Run(t.Context(), []string{"status", "--json"}); code != 0 || !strings.Contains(stdout.String(), `"policies":["slow"]`) {
+		t.Errorf("exit %d, %s", code, stdout)
+	}
+}
+
+func TestOperatorsAreAsked(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]int{"y\n": 0, "Yes\n": 0, "n\n": exitFailed, "\n": exitFailed, "": exitUsage, "why?\n": exitFailed} {
+		a, _, stderr := newSession(t).app()
+		a.Stdin = strings.NewReader(answer)
+		got := 0
+		if err := a.confirm("Open it?", false); err != nil {
+			got = codeOf(err)
+		}
+		if got != want || !strings.HasPrefix(stderr.String(), "Open it? [y/N] ") {
+			t.Errorf("%q ends with %d, want %d; asked %q", answer, got, want, stderr)
+		}
+	}
+}

@@ -58,11 +58,14 @@ func (a *App) follow(ctx context.Context, t *tail) error {
 	}
 	signals, stopSignals := a.Signals()
 	defer stopSignals()
-	client, err := a.dial(ctx)
+	client, err := a.dial()
 	if err != nil {
 		return err
 	}
 	defer client.end()
+	if err := client.adopt(ctx); err != nil {
+		return err
+	}
 	enough := make(chan struct{})
 	var once sync.Once
 	shown := 0

@@ -33,6 +33,7 @@ func newSession(t *testing.T, environ ...string) *session {
 	t.Helper()
 	return &session{t: t, environ: environ, signals: make(chan os.Signal, 2), change: []change{
 		{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
+		{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "<date and time>    "},
 		{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`), "<clock>"},
 		{regexp.MustCompile(`nats://127\.0\.0\.1:\d+`), "<server>"},
 		{regexp.MustCompile(`127\.0\.0\.1:\d+: connect`), "<server>: connect"},
@@ -136,7 +137,7 @@ func TestTranscripts(t *testing.T) {
 			"policy test testdata/cases.yaml --file testdata/policy.yaml", "policy test testdata/wrong.yaml --file testdata/policy.yaml",
 			"policy test testdata/wrong.yaml --file testdata/policy.yaml --json", "policy test testdata/policy.yaml", "policy test testdata/none.yaml",
 		}},
-		"no-server": {[]string{"NATS_URL=nats://127.0.0.1:1"}, []string{"outcomes", "outcomes --creds testdata/none.creds", "outcomes --user a --nkey b"}},
+		"no-server": {[]string{"NATS_URL=nats://127.0.0.1:1"}, []string{"outcomes", "outcomes --creds testdata/none.creds", "outcomes --user a --nkey b", "status", "ls"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

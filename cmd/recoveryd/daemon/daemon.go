@@ -62,6 +62,7 @@ type Daemon struct {
 	bus      *bus.Bus
 	stores   stores
 	stack    teardown
+	started  time.Time
 
 	policies  atomic.Pointer[handlers.Policies]
 	engine    atomic.Pointer[handlers.Engine] // nil until the streams are ensured
@@ -101,7 +102,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 func prepare(ctx context.Context, o Options) *Daemon {
 	d := &Daemon{
 		Options: o, log: o.Log, subjects: schemas.Subjects{Prefix: o.Config.Prefix}, registry: prometheus.NewRegistry(),
-		events: handlers.NewLog(o.Log, time.Now), recent: newRecent(), ready: make(chan struct{}),
+		events: handlers.NewLog(o.Log, time.Now), recent: newRecent(), started: time.Now(), ready: make(chan struct{}),
 		deadline: make(chan context.Context, 1), finished: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.WithoutCancel(ctx))

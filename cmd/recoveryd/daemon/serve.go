@@ -146,6 +146,11 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	}
 	d.engine.Store(engine)
 	engine.SetPolicies(d.Policies()) // a reload may have come between
+	withdraw, err := d.offer(engine)
+	if err != nil {
+		return err
+	}
+	defer withdraw()
 	d.serving(ctx)
 	if err := engine.Run(ctx); err != nil {
 		return err
