@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/recoveryd/recoveryd/bus"
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/test/bench/internal/load"
+	"github.com/recoveryd/recoveryd/test/bench/internal/proc"
+	"github.com/recoveryd/recoveryd/test/bench/internal/report"
+)
+
+var subjects = schemas.Subjects{Prefix: schemas.DefaultPrefix}
+
+// Streams that are looked at.
+const (
+	target        = "BENCH"
+	failedStream  = "RECOVERY_FAILED"
+	ledgerStream  = "RECOVERY_LEDGER"
+	outcomeStream = "RECOVERY_OUTCOMES"
+	deadStream    = "RECOVERY_DEAD"
+	shards        = 8 // the daemon's default
+)
+
+// rig is a fresh server, the daemon on it, and a connection beside it.
+type rig struct {
+	b       *run
+	name    string
+	dir     string
+	url     string
+	server  *proc.Child
+	daemon  *proc.Child // nil until startDaemon
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	bus     *bus.Bus
+	publish *load.Publisher
+}
+
+// newServer starts a server for bodies of a size.
+func (b *run) newServer(name string, size int) (r *rig, err error) {
+	dir, err := os.MkdirTemp(b.dir, name+"-")
+	if err != nil {
+		return nil, err
+	}
+	r = &rig{b: b, name: name, dir: dir}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	r.server, err = proc.Start(proc.Command{
+		Name: "server", Path: exe, Args: []string{filepath.Join(dir, "streams")}, Log: filepath.Join(dir, "server.log"), Env: r.env(roleServer),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.url, err = r.server.Line(); err != nil {
+		return nil, err
+	}
+	return r, r.connect(size)
+}
+
+func (r *rig) env(role string) []string {
+	env := []string{roleVariable + "=" + role}
+	if r.b.profile != "" {
+		env = append(env, fmt.Sprintf("%s=%s", profileVariable, filepath.Join(r.b.profile, fmt.Sprintf("%s-%d-%s", r.name, r.b.number, role))))
+	}
+	return env
+}
+
+func (r *rig) connect(size int) (err error) {
+	if r.nc, err = bus.Connect(bus.Options{Servers: r.url, Name: "bench"}); err != nil {
+		return err
+	}
+	if r.js, err = jetstream.New(r.nc); err != nil {
+		return err
+	}
+	// A publish that the machine is too busy for must not count as failed.
+	r.bus, err = bus.New(r.nc, bus.Config{Subjects: subjects, StreamPrefix: "RECOVERY", PublishTimeout: time.Minute})
+	if err != nil {
+		return err
+	}
+	r.publish = load.NewPublisher(r.bus, size)
+	return nil
+}
+
+// newRig starts a server with the target stream, and the daemon with a policy.
+func (b *run) newRig(name string, size int, policy string) (*rig, error) {
+	r, err := b.newServer(name, size)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: target, Subjects: []string{"bench.>"}})
+	if err == nil {
+		err = os.WriteFile(r.policyFile(), []byte(policy), 0o600)
+	}
+	if err == nil {
+		err = r.startDaemon()
+	}
+	if err == nil {
+		err = r.ready()
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *rig) policyFile() string { return filepath.Join(r.dir, "policy.yaml") }
+
+func (r *rig) startDaemon() (err error) {
+	env := []string{"NATS_URL=" + r.url, "RECOVERYD_POLICY_FILE=" + r.policyFile(), "RECOVERYD_HTTP_ADDR=off", "RECOVERYD_LOG_FORMAT=json"}
+	if r.b.binary == itself {
+		env = append(env, r.env(roleDaemon)...)
+	}
+	r.daemon, err = proc.Start(proc.Command{Name: "daemon", Path: r.b.daemonPath, Args: []string{"run"}, Env: env, Log: filepath.Join(r.dir, "daemon.log")})
+	return err
+}
+
+// startWithin is how long the daemon may take to serve all shards.
+const startWithin = 30 * time.Second
+
+// ready waits until each shard of the failures has its consumer.
+func (r *rig) ready() error {
+	for end := time.Now().Add(startWithin); time.Now().Before(end); {
+		state, err := r.state(failedStream)
+		if err == nil && state.Consumers == shards {
+			return nil
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		select {
+		case <-r.daemon.Exited():
+			return r.daemon.Failed(errors.New("ended"))
+		default:
+		}
+		if err := r.b.sleep(20 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return r.daemon.Failed(fmt.Errorf("does not serve %d shards after %s", shards, startWithin))
+}
+
+func (r *rig) close() {
+	if r.daemon != nil {
+		r.daemon.Stop(15 * time.Second)
+	}
+	if r.bus != nil {
+		r.bus.Close()
+	}
+	if r.nc != nil {
+		r.nc.Close()
+	}
+	if r.server != nil {
+		r.server.Stop(15 * time.Second)
+	}
+	_ = os.RemoveAll(r.dir) // the folder above is removed at the end
+}
+
+// usage is what both processes have used so far. The peaks begin anew.
+type usage struct{ daemon, server proc.Usage }
+
+func (r *rig) usage() (u usage, err error) {
+	if u.server, err = r.server.Usage(); err == nil && r.daemon != nil {
+		u.daemon, err = r.daemon.Usage()
+	}
+	return u, err
+}
+
+// begin starts a measurement.
+func (r *rig) begin() (usage, error) {
+	for _, child := range []*proc.Child{r.server, r.daemon} {
+		if child == nil {
+			continue
+		}
+		if err := proc.ResetPeak(child.Pid()); err != nil {
+			return usage{}, fmt.Errorf("peak of memory: %w", err)
+		}
+	}
+	return r.usage()
+}
+
+// end fills in what was used since begin, for each of n operations.
+func (r *rig) end(row *report.Row, before usage, n int) error {
+	now, err := r.usage()
+	if err != nil {
+		return err
+	}
+	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(1, n)) }
+	row.DaemonCPU, row.ServerCPU = each(now.daemon.CPU-before.daemon.CPU), each(now.server.CPU-before.server.CPU)
+	row.DaemonRSS, row.ServerRSS = mebibytes(now.daemon.Peak), mebibytes(now.server.Peak)
+	return nil
+}
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
+
+func (r *rig) state(stream string) (jetstream.StreamState, error) {
+	s, err := r.js.Stream(r.b.ctx, stream)
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("look at stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State, nil
+}

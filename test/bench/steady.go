@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/recoveryd/recoveryd/test/bench/internal/load"
+	"github.com/recoveryd/recoveryd/test/bench/internal/report"
+)
+
+// phase is a load that goes on for a while.
+type phase struct {
+	part string // token of its subjects
+	pace load.Pace
+	span time.Duration
+}
+
+func (b *run) steady() error {
+	ideal, err := b.ideal(b.size)
+	if err != nil {
+		return err
+	}
+	r, err := b.newRig("steady", b.size, calm(b.delay))
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	most, err := b.fastest(r, "steady, fastest", ideal, b.span)
+	if err != nil {
+		return err
+	}
+	for _, load := range []struct {
+		name string
+		rate float64
+	}{{"half", most / 2}, {"tenth", most / 10}, {"200/s", 200}} {
+		row, err := b.atRate(r, load.name, load.rate, ideal)
+		if err != nil {
+			return fmt.Errorf("%s: %w", load.name, err)
+		}
+		b.add(row)
+	}
+	return nil
+}
+
+// sizes measures the fastest rate with small and large bodies.
+func (b *run) sizes() error {
+	for _, size := range []int{64, 64 << 10} {
+		ideal, err := b.ideal(size)
+		if err != nil {
+			return err
+		}
+		r, err := b.newRig("sizes", size, calm(b.delay))
+		if err != nil {
+			return err
+		}
+		_, err = b.fastest(r, "steady, fastest, "+sizeName(size), ideal, b.span)
+		r.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fastest keeps a fixed number of failures under way: more than the delay alone accounts
+// for at the ideal rate, so that recoveryd and not the load decides how fast it goes. The
+// lateness is then mostly the length of the queue that is kept up.
+func (b *run) fastest(r *rig, name string, ideal float64, span time.Duration) (perSecond float64, err error) {
+	window := max(1000, int(b.window*ideal*b.delay.Seconds()))
+	row, err := b.measure(r, name, phase{part: "fastest", pace: load.Pace{Window: window}, span: span})
+	if err != nil {
+		return 0, err
+	}
+	row.Ratio, row.Of, row.Note = row.Result/ideal, "raw/3", fmt.Sprintf("%d under way, late by the queue", window)
+	b.add(row)
+	return row.Result, nil
+}
+
+func (b *run) atRate(r *rig, name string, rate, ideal float64) (report.Row, error) {
+	row, err := b.measure(r, "steady, "+name, phase{part: name[:1], pace: load.Pace{Rate: rate}, span: b.span})
+	row.Ratio, row.Of = row.Result/ideal, "raw/3"
+	return row, err
+}
+
+// mark is how far the target was at a moment.
+type mark struct {
+	at   time.Time
+	last uint64
+	usage
+}
+
+func (r *rig) mark(take func() (usage, error)) (m mark, err error) {
+	state, err := r.state(target)
+	if err != nil {
+		return m, err
+	}
+	m.at, m.last = time.Now(), state.LastSeq
+	m.usage, err = take()
+	return m, err
+}
+
+// measure offers a load, measures in the middle of it, waits until everything has settled,
+// and accounts for all of it.
+func (b *run) measure(r *rig, name string, p phase) (row report.Row, err error) {
+	row = report.Row{Scenario: name, Unit: "/s"}
+	base, err := r.mark(r.usage)
+	if err != nil {
+		return row, err
+	}
+	if p.pace.Window > 0 {
+		f := r.follow()
+		defer f.close()
+		p.pace.Done = func() int { return int(f.last.Load()) - int(base.last) }
+	}
+	ctx, stop := context.WithCancel(b.ctx)
+	defer stop()
+	sending := make(chan error, 1)
+	sent := 0
+	go func() {
+		var err error
+		sent, err = r.publish.Send(ctx, p.pace, fixed(names(p.part, b.subjects), 0, b.delay, reported))
+		sending <- err
+	}()
+	from, to, err := b.within(r, &row, p.span)
+	stop()
+	if sendErr := <-sending; err == nil {
+		err = sendErr
+	}
+	if err != nil {
+		return row, err
+	}
+	row.Result = float64(to.last-from.last) / to.at.Sub(from.at).Seconds()
+	if err := r.settled(base.last, sent); err != nil {
+		return row, err
+	}
+	x, err := r.read(base.last, sent, from.last, to.last, 0)
+	if err != nil {
+		return row, err
+	}
+	x.lateness(&row)
+	b.account(name, x, sent)
+	return row, r.purge()
+}
+
+// within lets the load warm up and measures what is used while it goes on.
+func (b *run) within(r *rig, row *report.Row, span time.Duration) (from, to mark, err error) {
+	if err = b.sleep(b.delay + b.warm); err != nil {
+		return from, to, err
+	}
+	if from, err = r.mark(r.begin); err != nil {
+		return from, to, err
+	}
+	if err = b.sleep(span); err != nil {
+		return from, to, err
+	}
+	if to, err = r.mark(r.usage); err != nil {
+		return from, to, err
+	}
+	return from, to, r.end(row, from.usage, int(to.last-from.last))
+}
+
+// purge empties the target between two loads.
+func (r *rig) purge() error {
+	s, err := r.js.Stream(r.b.ctx, target)
+	if err != nil {
+		return err
+	}
+	return s.Purge(r.b.ctx)
+}
