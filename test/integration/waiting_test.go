@@ -96,20 +96,53 @@ func exactlyOnce(t *testing.T, n int, all []jetstream.Msg) (worst time.Duration)
 	return worst
 }
 
+// pulse publishes all the time, and says at the end how long the slowest publish took: what
+// the machine was too busy for is not the engine's fault.
+func (r *rig) pulse() (slowest func() time.Duration) {
+	r.stream("PULSE", "pulse")
+	nc := connect(r.t, r.server.URL())
+	js, err := jetstream.New(nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	stop, done := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		var worst time.Duration
+		beat := time.NewTicker(10 * time.Millisecond)
+		defer beat.Stop()
+		for {
+			began := time.Now()
+			if _, err := js.Publish(r.t.Context(), "pulse", nil); err != nil {
+				r.t.Errorf("pulse: %v", err)
+			}
+			worst = max(worst, time.Since(began))
+			select {
+			case <-beat.C:
+			case <-stop:
+				done <- worst
+				return
+			}
+		}
+	}()
+	return func() time.Duration { close(stop); return <-done }
+}
+
 // Near and far waits end never early and soon after their time.
 func TestWaitsArePunctual(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, policies(t, quick("orders", "orders.>")), near)
 	r.stream("ORDERS", "orders.>")
 	deliveries := r.watch("ORDERS")
+	pulse := r.pulse()
 	const n = 120
 	r.failAll(n, func(i int) *nats.Msg {
 		delay := time.Duration(50+i*(3500/n)) * time.Millisecond
 		return r.failAfter(delay, "orders."+strconv.Itoa(i%7), strconv.Itoa(i), text("body %d", i))
 	})
 	all := deliveries.atLeast(t, "deliveries", n, 10*time.Second)
-	if worst := exactlyOnce(t, n, all); worst > 250*time.Millisecond {
-		t.Errorf("the latest was %s late", worst)
+	slowest := pulse()
+	if worst := exactlyOnce(t, n, all); worst > 250*time.Millisecond+slowest {
+		t.Errorf("the latest was %s late, while the slowest of other publishes took %s", worst, slowest)
 	}
 	r.settled(5 * time.Second)
 }
@@ -248,7 +281,7 @@ func (r *rig) succeed(m jetstream.Msg) {
 	report := nats.NewMsg(subjects.Succeeded(m.Subject()))
 	report.Header = maps.Clone(m.Headers())
 	maps.DeleteFunc(report.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
-	if _, err := r.js.PublishMsg(r.t.Context(), report); err != nil {
+	if _, err := r.js.PublishMsg(r.t.Context(), report); err != nil && r.t.Context().Err() == nil {
 		r.t.Errorf("report success of %s: %v", m.Subject(), err)
 	}
 }
@@ -399,9 +432,9 @@ func TestProbeFails(t *testing.T) {
 	probe := deliveries.atLeast(t, "probe", 1, 5*time.Second)[0]
 	r.failAgain(probe, "still down")
 	again := deliveries.atLeast(t, "second probe", 2, 5*time.Second)[1]
-	if got := states(breakers.list()); got != "open half_open open half_open" {
-		t.Errorf("the breaker went through %s", got)
-	}
+	breakers.until(t, "the way of the breaker", 5*time.Second, func(all []schemas.BreakerEvent) bool {
+		return states(all) == "open half_open open half_open"
+	})
 	if again.Headers().Get("Recovery-Id") == probe.Headers().Get("Recovery-Id") {
 		t.Errorf("%s probed twice in a row", probe.Headers().Get("Recovery-Id"))
 	}
