@@ -17,7 +17,7 @@ func load(t *testing.T, pairs ...string) (*Config, error) {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	c, err := load(t, "HOME=/root", "RECOVERYD_NEAR=")
+	c, err := load(t, "HOME=/home/ops", "RECOVERYD_NEAR=")
 	if err != nil {
 		t.Fatal(err)
 	}
