@@ -38,7 +38,8 @@ type feed struct {
 	maxBytes int // of one request; grows if a message is larger
 	attach   func(ctx context.Context) (consumer string, err error)
 	on       func(m *nats.Msg, at place) error
-	progress bool // the session delivered something
+	over     func(error) // optional: another owner took the consumer's place, the feed has ended
+	progress bool        // the session delivered something
 }
 
 // Reasons to end a session.
@@ -75,6 +76,9 @@ func (f *feed) run(ctx context.Context, consumer string) {
 		for ; err != nil && ctx.Err() == nil; wait = min(2*wait, retryMax) {
 			if errors.Is(err, schemas.ErrConflict) {
 				f.bus.cfg.OnEvent("superseded", err)
+				if f.over != nil {
+					f.over(err)
+				}
 				return
 			}
 			f.bus.cfg.OnEvent("retry", fmt.Errorf("feed from stream %s: %w", f.stream, err))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,15 +25,15 @@ const (
 // Intake delivers the failures of a shard to its owner; since is when it became the owner.
 // Former owners' consumers are deleted, which makes everything they had not settled
 // available at once; one of a later owner is schemas.ErrConflict, and if it appears while
-// the intake runs, that ends it with the event "superseded".
+// the intake runs, that ends it with the event "superseded" and a call of over.
 //
 // on is called from one goroutine and may block, then at most a few megabytes are fetched
 // ahead. It runs until ctx is done or stop is called; stop waits for on and must not be
 // called from it. What is not settled by then is delivered again, to whoever comes next.
-func (b *Bus) Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report)) (stop func(), err error) {
+func (b *Bus) Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report), over func(error)) (stop func(), err error) {
 	claim := claim{bus: b, stream: b.stream(failed), shard: shard, since: since.UnixNano()}
 	feed := feed{bus: b, stream: claim.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
-		attach: claim.attach, on: b.reports(on)}
+		attach: claim.attach, on: b.reports(on), over: over}
 	stop, err = feed.start(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("intake of shard %d: %w", shard, err)
@@ -131,10 +130,9 @@ func (c *claim) clear(ctx context.Context) (mine bool, err error) {
 		return false, err
 	}
 	for _, name := range names {
-		text, ok := strings.CutPrefix(name, "shard-"+strconv.Itoa(c.shard)+"-")
-		since, err := strconv.ParseInt(text, 10, 64)
+		since, ok := ownerSince(name, c.shard)
 		switch {
-		case !ok || err != nil:
+		case !ok:
 			continue
 		case since > c.since:
 			return false, fmt.Errorf("%w: shard %d has a later owner, %s", schemas.ErrConflict, c.shard, name)

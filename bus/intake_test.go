@@ -22,7 +22,7 @@ func inShard(shard int) string {
 func intake(t testing.TB, b *bus.Bus, shard int, since int64) (<-chan schemas.Report, func()) {
 	t.Helper()
 	got := make(chan schemas.Report, 20000)
-	stop, err := b.Intake(t.Context(), shard, time.Unix(since, 0), func(r schemas.Report) { got <- r })
+	stop, err := b.Intake(t.Context(), shard, time.Unix(since, 0), func(r schemas.Report) { got <- r }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestIntakeOfAFormerOwnerIsRefused(t *testing.T) {
 	t.Parallel()
 	b, _ := start(t)
 	intake(t, b, 0, 2)
-	_, err := b.Intake(t.Context(), 0, time.Unix(1, 0), func(schemas.Report) {})
+	_, err := b.Intake(t.Context(), 0, time.Unix(1, 0), func(schemas.Report) {}, nil)
 	wantError(t, err, schemas.ErrConflict, "shard 0")
 	intake(t, b, 1, 1) // another shard is another matter
 }
@@ -204,7 +204,7 @@ func TestIntakeFetchesLittleAhead(t *testing.T) {
 		calls.Add(1)
 		entered <- struct{}{}
 		<-open
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,107 +1,162 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/recoveryd/recoveryd/schemas"
 )
 
-// Lease is a key that at most one holder has. It ends by itself ten seconds after it was
-// taken or last kept. It is a hint, not a fence: a holder that was suspended learns late
-// that it lost it.
-type Lease struct {
-	Key   string
-	Since time.Time // when it was taken, by the server's clock: later holders have later ones
-
-	bus   *Bus
-	value []byte
-
-	mu       sync.Mutex
-	revision uint64
-}
-
-// Held is a lease as others see it.
-type Held struct {
-	Key   string
-	Value []byte
-	Kept  time.Time // when it was taken or last kept, by the server's clock
-}
-
-// AcquireLease takes a lease that is free; otherwise schemas.ErrConflict.
-func (b *Bus) AcquireLease(ctx context.Context, key string, value []byte) (*Lease, error) {
+// HoldLease takes a lease that is free, or keeps one at the revision it was last taken or
+// kept with (0 = take), for another ten seconds from when the server stored it. The value
+// tells holders apart. schemas.ErrConflict: somebody else has it.
+//
+// It is a hint, not a fence: a holder that was suspended learns late that it lost it.
+func (b *Bus) HoldLease(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error) {
 	kv, ctx, cancel, err := b.values(ctx, leases)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer cancel()
-	revision, err := put(ctx, kv, key, value, 0)
-	if err != nil {
-		return nil, fmt.Errorf("take lease %s: %w", key, err)
-	}
-	since, err := takenAt(ctx, kv, key, revision)
-	if err != nil {
-		return nil, fmt.Errorf("take lease %s: read it back: %w", key, err)
-	}
-	return &Lease{Key: key, Since: since, bus: b, value: value, revision: revision}, nil
-}
-
-// takenAt reads when a revision was stored; a replica that lags is asked again.
-func takenAt(ctx context.Context, kv jetstream.KeyValue, key string, revision uint64) (time.Time, error) {
-	for {
-		entry, err := kv.GetRevision(ctx, key, revision)
-		if err == nil {
-			return entry.Created(), nil
-		}
-		if !errors.Is(err, jetstream.ErrKeyNotFound) || !sleep(ctx, waitFor) {
-			return time.Time{}, clientError(err)
+	next, err = update(ctx, kv, key, value, revision)
+	if errors.Is(err, schemas.ErrConflict) {
+		// It may have run out, have been freed, or be ours, when the answer to an earlier
+		// call was lost. Only the leader knows.
+		if revision, err = b.takeable(ctx, key, value); err == nil {
+			next, err = update(ctx, kv, key, value, revision)
 		}
 	}
+	if err != nil {
+		return 0, fmt.Errorf("hold lease %s: %w", key, err)
+	}
+	return next, nil
 }
 
-// Keep makes the lease last another ten seconds. schemas.ErrConflict: it is lost.
-func (l *Lease) Keep(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	kv, ctx, cancel, err := l.bus.values(ctx, leases)
+func update(ctx context.Context, kv jetstream.KeyValue, key string, value []byte, revision uint64) (uint64, error) {
+	next, err := kv.Update(ctx, key, value, revision)
+	return next, clientError(err)
+}
+
+// takeable is the revision at which a key can be taken by who has this value.
+func (b *Bus) takeable(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	found, err := b.leaderGet(ctx, "KV_"+b.bucket(leases), batch{From: 1, Filter: b.valueSubject(leases, key)})
+	switch {
+	case err != nil:
+		return 0, err
+	case len(found) == 0:
+		return 0, nil
+	case isDeleted(nats.Header(found[0].Header)), bytes.Equal(found[0].Body, value):
+		return found[0].Sequence, nil
+	}
+	return 0, fmt.Errorf("%w: it is held by %.100q", schemas.ErrConflict, found[0].Body)
+}
+
+// FreeLease ends a lease at once. schemas.ErrConflict: it was lost already.
+func (b *Bus) FreeLease(ctx context.Context, key string, revision uint64) error {
+	kv, ctx, cancel, err := b.values(ctx, leases)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	next, err := put(ctx, kv, l.Key, l.value, l.revision)
-	if err != nil {
-		return fmt.Errorf("keep lease %s: %w", l.Key, err)
+	if err := kv.Delete(ctx, key, jetstream.LastRevision(revision)); err != nil {
+		return fmt.Errorf("free lease %s: %w", key, clientError(err))
 	}
-	l.revision = next
 	return nil
 }
 
-// Release frees the lease at once. schemas.ErrConflict: it was lost already.
-func (l *Lease) Release(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	kv, ctx, cancel, err := l.bus.values(ctx, leases)
+// Announce stores what only one caller ever stores under this key. It ends as leases do.
+func (b *Bus) Announce(ctx context.Context, key string, value []byte) error {
+	kv, ctx, cancel, err := b.values(ctx, leases)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	if err := kv.Delete(ctx, l.Key, jetstream.LastRevision(l.revision)); err != nil {
-		return fmt.Errorf("release lease %s: %w", l.Key, clientError(err))
+	if _, err := kv.Put(ctx, key, value); err != nil {
+		return fmt.Errorf("announce %s: %w", key, clientError(err))
 	}
 	return nil
 }
 
-// Leases lists what is held and matches filter, which may hold wildcards.
-func (b *Bus) Leases(ctx context.Context, filter string) ([]Held, error) {
-	var out []Held
-	err := b.list(ctx, leases, filter, func(e jetstream.KeyValueEntry) {
-		out = append(out, Held{e.Key(), e.Value(), e.Created()})
-	})
+// Withdraw removes what was announced.
+func (b *Bus) Withdraw(ctx context.Context, key string) error {
+	kv, ctx, cancel, err := b.values(ctx, leases)
 	if err != nil {
-		return nil, fmt.Errorf("list leases %s: %w", filter, err)
+		return err
 	}
-	return out, nil
+	defer cancel()
+	if err := kv.Delete(ctx, key); err != nil {
+		return fmt.Errorf("withdraw %s: %w", key, clientError(err))
+	}
+	return nil
+}
+
+// FollowLeases tells of every lease that is held, then of each that is taken, kept or
+// freed (value nil). One that runs out is not told. on may block. It runs until ctx is
+// done or stop is called; stop waits for on and must not be called from it.
+func (b *Bus) FollowLeases(ctx context.Context, on func(key string, value []byte)) (stop func(), err error) {
+	return b.followValues(ctx, leases, ">", on)
+}
+
+// FollowState tells of every value that matches filter and of each change; the data of a
+// deleted one is nil. Otherwise as FollowLeases.
+func (b *Bus) FollowState(ctx context.Context, filter string, on func(key string, data []byte)) (stop func(), err error) {
+	return b.followValues(ctx, state, filter, on)
+}
+
+func (b *Bus) followValues(ctx context.Context, bucket, filter string, on func(key string, value []byte)) (stop func(), err error) {
+	before := b.valueSubject(bucket, "")
+	f := follower{bus: b, stream: "KV_" + b.bucket(bucket), filter: before + filter, from: 1, on: func(m *nats.Msg, _ place) {
+		value := m.Data
+		if isDeleted(m.Header) {
+			value = nil
+		} else if value == nil {
+			value = []byte{}
+		}
+		on(strings.TrimPrefix(m.Subject, before), value)
+	}}
+	return f.start(ctx)
+}
+
+func (b *Bus) valueSubject(bucket, key string) string { return "$KV." + b.bucket(bucket) + "." + key }
+
+// isDeleted says whether a stored value marks that its key was deleted, by a client or by
+// the server.
+func isDeleted(h nats.Header) bool {
+	return last(h, "KV-Operation") != "" || last(h, "Nats-Marker-Reason") != ""
+}
+
+// LatestOwner is when the latest owner of a shard became it, zero if there was none: the
+// next one must name a later time.
+func (b *Bus) LatestOwner(ctx context.Context, shard int) (time.Time, error) {
+	names, err := b.consumers(ctx, b.stream(failed))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("owners of shard %d: %w", shard, err)
+	}
+	var latest int64
+	for _, name := range names {
+		if since, ok := ownerSince(name, shard); ok {
+			latest = max(latest, since)
+		}
+	}
+	if latest == 0 {
+		return time.Time{}, nil
+	}
+	return time.Unix(0, latest), nil
+}
+
+// ownerSince reads the name that an owner's consumer has.
+func ownerSince(name string, shard int) (since int64, ok bool) {
+	text, ok := strings.CutPrefix(name, "shard-"+strconv.Itoa(shard)+"-")
+	if !ok {
+		return 0, false
+	}
+	since, err := strconv.ParseInt(text, 10, 64)
+	return since, err == nil
 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -122,69 +121,4 @@ func TestStateWithoutBucket(t *testing.T) {
 	b := newBus(t, dial(t, startServer(t).URL()), testConfig())
 	_, _, err := b.StateGet(t.Context(), "k")
 	wantError(t, err, schemas.ErrNotFound, "RECOVERY_STATE")
-}
-
-func TestLeaseHasOneHolder(t *testing.T) {
-	t.Parallel()
-	b, _ := start(t)
-	ctx := t.Context()
-	lease, err := b.AcquireLease(ctx, "shard.0", []byte("me"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = b.AcquireLease(ctx, "shard.0", []byte("you"))
-	wantError(t, err, schemas.ErrConflict, "shard.0")
-	for range 3 {
-		if err := lease.Keep(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	held, err := b.Leases(ctx, "shard.*")
-	if err != nil || len(held) != 1 || held[0].Key != "shard.0" || string(held[0].Value) != "me" || held[0].Kept.Before(lease.Since) {
-		t.Errorf("got %+v, %v; want one, held by me", held, err)
-	}
-	if err := lease.Release(ctx); err != nil {
-		t.Fatal(err)
-	}
-	wantError(t, lease.Keep(ctx), schemas.ErrConflict)
-	wantError(t, lease.Release(ctx), schemas.ErrConflict)
-	next, err := b.AcquireLease(ctx, "shard.0", []byte("you"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !next.Since.After(lease.Since) {
-		t.Errorf("the next holder since %v is not after %v", next.Since, lease.Since)
-	}
-	wantError(t, lease.Keep(ctx), schemas.ErrConflict)
-}
-
-func TestLeaseRunsOut(t *testing.T) {
-	t.Parallel()
-	b, nc := start(t)
-	js, ctx := jetStream(t, nc), t.Context()
-	c := streamInfo(t, js, "KV_RECOVERY_LEASES").Config
-	c.MaxAge, c.Duplicates = 200*time.Millisecond, 200*time.Millisecond // instead of ten seconds
-	if _, err := js.UpdateStream(ctx, c); err != nil {
-		t.Fatal(err)
-	}
-	zombie, err := b.AcquireLease(ctx, "shard.0", []byte("zombie"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(patience)
-	for {
-		lease, err := b.AcquireLease(ctx, "shard.0", []byte("heir"))
-		if err == nil {
-			if lease.Since.Sub(zombie.Since) < 200*time.Millisecond {
-				t.Errorf("taken over after %v, too early", lease.Since.Sub(zombie.Since))
-			}
-			break
-		}
-		wantError(t, err, schemas.ErrConflict)
-		if time.Now().After(deadline) {
-			t.Fatal("the lease did not run out")
-		}
-	}
-	wantError(t, zombie.Keep(ctx), schemas.ErrConflict)
-	wantError(t, zombie.Release(ctx), schemas.ErrConflict)
 }

@@ -127,6 +127,16 @@ func (s *shard) store(k breakerKey) {
 	s.emit(e)
 }
 
+// storing says whether the state of a breaker is on its way to the store.
+func (s *shard) storing() bool {
+	for _, r := range s.records {
+		if r.writing {
+			return true
+		}
+	}
+	return false
+}
+
 // stored takes the answer of the state store. A conflict means that another owner wrote it:
 // what it wrote is passed as found, nil if it deleted it, and the newer generation wins.
 func (s *shard) stored(now time.Time, k breakerKey, revision uint64, conflict bool, found *storedState, err error) {

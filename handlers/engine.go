@@ -26,6 +26,7 @@ type Config struct {
 	Now      func() time.Time
 	Grace    time.Duration // for what is in flight when the engine stops; 0 = 8 s
 	Instance string
+	Version  string // told to the other replicas, as Instance is
 }
 
 // Validate returns every fault at once.
@@ -67,7 +68,9 @@ type Engine struct {
 	reader   *schemas.Reader
 	sealer   *schemas.Sealer
 	view     *view
+	signals  *signals
 	policies atomic.Pointer[Policies]
+	started  time.Time
 
 	mu     sync.Mutex
 	loops  map[int]*loop
@@ -98,7 +101,9 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		Config: c, bus: c.Bus, leases: c.Leases, clock: NewClock(c.Now), observer: c.Observer, sealer: schemas.NewSealer(c.SealKey),
 		view: newView(), loops: map[int]*loop{}, faults: map[string]string{}, change: make(chan struct{}),
+		started: c.Now(),
 	}
+	e.signals = newSignals(func(d time.Duration, do func()) { time.AfterFunc(d, do) }, e.sendSignal)
 	e.reader = &schemas.Reader{Subjects: c.Subjects, Sealer: e.sealer, Created: c.Created}
 	if e.leases == nil {
 		e.leases = SoleOwner{Shards: c.Shards, Now: c.Now}
@@ -120,9 +125,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.clock.Saw(server, local)
 	var wg sync.WaitGroup
 	wg.Go(func() { e.insist(ctx, "success reports", e.readSuccesses) })
-	wg.Go(func() { e.insist(ctx, "refused letters", e.boundRefused) })
 	wg.Go(func() { e.insist(ctx, "acknowledgements", e.readAcks) })
-	err = e.leases.Run(ctx, e.own)
+	wg.Go(func() { e.insist(ctx, "breakers of other replicas", e.watchBreakers) })
+	wg.Go(func() { repeat(ctx, clockEvery, func() { e.askClock(ctx) }) })
+	e.alone(ctx, &wg, "refused", "refused letters", e.boundRefused)
+	err = e.leases.Run(ctx, e.about, e.own)
 	wg.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -131,7 +138,10 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // own serves one shard while it is this replica's, trying again when it cannot be served.
+// When a later owner is met the shard is given up.
 func (e *Engine) own(ctx context.Context, lease Lease) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	e.insist(ctx, fmt.Sprintf("shard %d", lease.Shard), func(ctx context.Context) error {
 		l := newLoop(shardConfig{
 			index: lease.Shard, shards: e.Shards, subjects: e.Subjects, sealer: e.sealer, near: e.Near,
@@ -147,7 +157,11 @@ func (e *Engine) own(ctx context.Context, lease Lease) {
 		}()
 		// Policies may have changed between the two lines above.
 		l.shard.reload(e.policies.Load())
-		return l.run(ctx, e.Grace)
+		err := l.run(ctx, e.Grace)
+		if errors.Is(err, schemas.ErrConflict) {
+			giveUp(err)
+		}
+		return err
 	})
 }
 
@@ -245,16 +259,14 @@ func (e *Engine) Stats() []Stats {
 	return all
 }
 
-// ClockDifference is how far the server's clock is ahead of the local one.
-func (e *Engine) ClockDifference() time.Duration { return e.clock.Difference() }
-
 // Checks says whether the engine does its work.
 func (e *Engine) Checks() []Check {
 	serving := len(e.Stats())
 	checks := []Check{{Name: "shards", OK: serving > 0, Detail: fmt.Sprintf("%d of %d served here", serving, e.Shards)}}
-	d := e.ClockDifference()
-	clock := Check{Name: "clock", OK: true, Detail: fmt.Sprintf("server is %s ahead, corrected for", d.Round(time.Millisecond))}
-	checks = append(checks, clock)
+	checks = append(checks, e.checkClock())
+	if r, ok := e.leases.(*Replicas); ok {
+		checks = append(checks, r.check())
+	}
 	e.mu.Lock()
 	for what, fault := range e.faults {
 		checks = append(checks, Check{Name: what, Detail: fault})

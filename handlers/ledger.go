@@ -236,6 +236,8 @@ func (s *shard) enter(now time.Time, it *item) {
 	}
 	s.claim(it)
 	switch {
+	case it.record != nil && it.record.Success:
+		s.signalled(now, it)
 	case it.policy == nil && it.step != schemas.StepDead:
 		it.kind = schemas.KindRejected
 		s.letter(now, it, schemas.ReasonRefused, fmt.Sprintf("no policy serves %q any more", it.work.Subject))

@@ -28,6 +28,7 @@ type loop struct {
 	mail     mailbox
 	chores   sync.WaitGroup
 	slots    chan struct{} // bounds the chores that run at the same time
+	asking   int           // requests without a reply
 	stats    atomic.Pointer[Stats]
 	statsAt  time.Time
 	tidyStop context.Context // ends the chores
@@ -57,16 +58,28 @@ type mailbox struct {
 	mu      sync.Mutex
 	letters []func(s *shard, now time.Time)
 	signal  chan struct{}
+	closed  bool
 }
 
-func (m *mailbox) post(letter func(s *shard, now time.Time)) {
+// post returns false if the loop has ended, so that nobody would read the letter.
+func (m *mailbox) post(letter func(s *shard, now time.Time)) bool {
 	m.mu.Lock()
-	m.letters = append(m.letters, letter)
+	closed := m.closed
+	if !closed {
+		m.letters = append(m.letters, letter)
+	}
 	m.mu.Unlock()
 	select {
 	case m.signal <- struct{}{}:
 	default:
 	}
+	return !closed
+}
+
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed, m.letters = true, nil
 }
 
 func (m *mailbox) take() []func(*shard, time.Time) {
@@ -93,6 +106,9 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	chores, stopChores := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopChores()
 	l.tidyStop = chores
+	defer l.mail.close()
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
 	counts, last, err := l.bus.LaneCounts(ctx, l.shard.index)
 	if err != nil {
 		return fmt.Errorf("shard %d: list the ledger: %w", l.shard.index, err)
@@ -111,7 +127,7 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: follow the ledger: %w", l.shard.index, err)
 	}
-	stopIntake, err := l.bus.Intake(ctx, l.shard.index, l.lease.Since, l.read(ctx))
+	stopIntake, err := l.bus.Intake(ctx, l.shard.index, l.lease.Since, l.read(ctx), lose)
 	if err != nil {
 		stopFollow()
 		return fmt.Errorf("shard %d: read failures: %w", l.shard.index, err)
@@ -122,6 +138,9 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	stopChores()
 	stopFollow()
 	l.chores.Wait()
+	if why := context.Cause(ctx); errors.Is(why, schemas.ErrConflict) {
+		return fmt.Errorf("shard %d: %w", l.shard.index, why)
+	}
 	return nil
 }
 
@@ -214,19 +233,29 @@ func (l *loop) drain() {
 	}
 }
 
+// handOver is how long a publish without an answer may delay the next owner, who repeats
+// it with the same id. Only a request has no id that anybody recognises: it is waited for.
+const handOver = 1500 * time.Millisecond
+
 // settle ends the shard: nothing new is begun, what is in flight gets its answer.
 func (l *loop) settle(grace time.Duration) {
 	l.shard.stopping = true
-	deadline := time.NewTimer(grace)
+	deadline, soon := time.NewTimer(grace), time.NewTimer(min(grace, handOver))
 	defer deadline.Stop()
-	for {
+	defer soon.Stop()
+	for late := false; ; {
 		l.turn(nil)
-		if l.shard.flying == 0 {
+		if l.shard.flying == 0 && !l.shard.storing() {
 			break
+		}
+		if late && l.asking == 0 {
+			return
 		}
 		select {
 		case <-l.mail.signal:
 		case <-l.follow:
+		case <-soon.C:
+			late = true
 		case <-deadline.C:
 			return
 		}
@@ -263,8 +292,12 @@ func (l *loop) do(e *effect) {
 		l.mail.post(func(s *shard, now time.Time) { s.published(now, it, schemas.Ack{}, err) })
 	case effRequest:
 		it := e.item
+		l.asking++
 		l.bus.Request(e.message, e.timeout, func(reply schemas.Message, err error) {
-			l.mail.post(func(s *shard, now time.Time) { s.replied(now, it, reply, err) })
+			l.mail.post(func(s *shard, now time.Time) {
+				l.asking--
+				s.replied(now, it, reply, err)
+			})
 		})
 	case effObserve:
 		l.observer.Observe(e.event)
@@ -281,6 +314,9 @@ func (l *loop) do(e *effect) {
 			return func(s *shard, now time.Time) { s.purged(now, purge, int(n), err) }
 		})
 	case effRemove:
+		if !l.holds() {
+			return
+		}
 		sequence := e.sequence
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {
 			err := l.bus.DeleteEntry(ctx, sequence)

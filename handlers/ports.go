@@ -21,7 +21,8 @@ type Bus interface {
 	Owner(ctx context.Context, subject string) (string, error)
 	Flush(ctx context.Context) error
 
-	Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report)) (stop func(), err error)
+	// Intake calls over when a later owner took the shard: nothing comes any more.
+	Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report), over func(error)) (stop func(), err error)
 	Successes(ctx context.Context, on func(schemas.Report)) (stop func(), err error)
 
 	FollowAcks(ctx context.Context, stream, consumer string, on func(sequence uint64)) (stop func(), err error)
@@ -36,6 +37,8 @@ type Bus interface {
 	StateGet(ctx context.Context, key string) (data []byte, revision uint64, err error)
 	StatePut(ctx context.Context, key string, data []byte, revision uint64) (uint64, error)
 	StateDelete(ctx context.Context, key string, revision uint64) error
+	// FollowState tells of every value and each change; the data of a deleted one is nil.
+	FollowState(ctx context.Context, filter string, on func(key string, data []byte)) (stop func(), err error)
 
 	FollowRefused(ctx context.Context, on func(sequence uint64, size int)) (stop func(), err error)
 	PurgeDead(ctx context.Context, filter string, before uint64) (uint64, error)
@@ -48,12 +51,34 @@ type Lease struct {
 	Since time.Time // when it was taken; later owners have later times
 }
 
-// Leases hands shards to this replica and takes them back.
+// Leases hands shards and duties to this replica and takes them back.
 type Leases interface {
 	// Run calls own for every shard that becomes this replica's. The context it passes
 	// ends when the shard must be given back; own returns when nothing of the shard runs
-	// any more. Run returns when ctx has ended and every own has returned.
-	Run(ctx context.Context, own func(ctx context.Context, lease Lease)) error
-	// Holds says whether the shard may still be acted for at this moment.
+	// any more, by itself if it cannot be served. about is what the others are told of
+	// this replica. Run returns when ctx has ended and every own has returned.
+	Run(ctx context.Context, about func() schemas.InstanceStatus, own func(ctx context.Context, lease Lease)) error
+	// Holds says whether the shard may still be acted for at this moment. Once it said no
+	// it stays so until own was called again.
 	Holds(shard int) bool
+	// Alone runs work while no other replica does, whenever it is this one's turn, until
+	// ctx ends. The name of a duty is one token.
+	Alone(ctx context.Context, duty string, work func(ctx context.Context))
+	// Owner is the instance that holds a shard as far as known, "" if none does.
+	Owner(shard int) string
+	// Instances is what the live replicas said of themselves last, sorted by name.
+	Instances() []schemas.InstanceStatus
+}
+
+// LeaseStore keeps leases of ten seconds; package bus implements it on a bucket.
+type LeaseStore interface {
+	// HoldLease takes a lease (revision 0) or keeps it; ErrConflict: somebody else has it.
+	HoldLease(ctx context.Context, key string, value []byte, revision uint64) (next uint64, err error)
+	FreeLease(ctx context.Context, key string, revision uint64) error
+	Announce(ctx context.Context, key string, value []byte) error
+	Withdraw(ctx context.Context, key string) error
+	// FollowLeases tells of every lease held, taken, kept or freed (value nil).
+	FollowLeases(ctx context.Context, on func(key string, value []byte)) (stop func(), err error)
+	// LatestOwner is when the latest owner of a shard became it, zero if there was none.
+	LatestOwner(ctx context.Context, shard int) (time.Time, error)
 }

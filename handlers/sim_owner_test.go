@@ -39,6 +39,7 @@ func newSimEngine(w *simWorld) *Engine {
 		reader: &schemas.Reader{Subjects: simSubjects, Sealer: sealer, Created: w.start},
 		view:   newView(), loops: map[int]*loop{}, faults: map[string]string{}, observer: Observers{},
 	}
+	e.signals = newSignals(w.after, e.sendSignal)
 	e.policies.Store(w.cfg.policies)
 	return e
 }

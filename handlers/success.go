@@ -67,22 +67,41 @@ func (e *Engine) succeeded(r schemas.Report, done func(settle bool)) {
 	if success.Fallback != schemas.NoFallback {
 		k.key = success.Intake
 	}
-	e.tellBreaker(k, &success)
 	if !success.Sealed {
-		done(true) // it never failed: nothing was recovered
+		e.tellBreaker(p, k, &success, done) // it never failed: nothing was recovered
 		return
 	}
+	done = both(done)
+	e.tellBreaker(p, k, &success, done)
 	e.recovered(now, p, k, &success, string(strategies.EvidenceReport), done)
 }
 
-// tellBreaker passes a success to the shard that is home to the key.
-func (e *Engine) tellBreaker(k breakerKey, success *schemas.Success) {
+// both has done called once, when two parts are done: a report is settled if both say so.
+func both(done func(settle bool)) func(settle bool) {
+	var mu sync.Mutex
+	parts, all := 2, true
+	return func(settle bool) {
+		mu.Lock()
+		parts--
+		all = all && settle
+		over, result := parts == 0, all
+		mu.Unlock()
+		if over {
+			done(result)
+		}
+	}
+}
+
+// tellBreaker passes a success to the shard that is home to the key, through its ledger if
+// another replica owns it.
+func (e *Engine) tellBreaker(p *Policy, k breakerKey, success *schemas.Success, done func(settle bool)) {
+	r := *success
 	l := e.loopOf(e.Subjects.Partition(k.key, e.Shards))
-	if l == nil {
+	if l != nil && l.mail.post(func(s *shard, now time.Time) { s.success(now, k, &r) }) || p.Breaker.Disabled {
+		done(true)
 		return
 	}
-	r := *success
-	l.mail.post(func(s *shard, now time.Time) { s.success(now, k, &r) })
+	e.signals.add(k, &r, p.Breaker.Mode == strategies.ModeRate, done)
 }
 
 // recovered publishes that work succeeded in the end.

@@ -1,6 +1,10 @@
 package handlers
 
 import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/recoveryd/recoveryd/strategies"
@@ -34,4 +38,36 @@ func (v *view) refuses(k breakerKey) bool {
 		return true
 	}
 	return false
+}
+
+// watchBreakers keeps the view of other replicas' breakers up to date until ctx ends. Of
+// its own shards a replica knows more than was stored.
+func (e *Engine) watchBreakers(ctx context.Context) error {
+	names := map[string]breakerKey{} // of what is not closed, by key in the store
+	stop, err := e.bus.FollowState(ctx, "breaker.>", func(key string, data []byte) {
+		k, state := names[key], strategies.Closed
+		delete(names, key)
+		var snapshot strategies.Snapshot
+		if len(data) > 0 && json.Unmarshal(data, &snapshot) == nil { // else its owner raises the alarm
+			k, state = breakerKey{snapshot.Policy, snapshot.Key}, snapshot.State
+			names[key] = k
+		}
+		if shard, ok := shardOfState(key); ok && e.loopOf(shard) == nil {
+			e.view.set(k, state)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	<-ctx.Done()
+	return nil
+}
+
+// shardOfState reads the shard in the key of a breaker in the state store.
+func shardOfState(key string) (int, bool) {
+	rest, _ := strings.CutPrefix(key, "breaker.")
+	number, _, _ := strings.Cut(rest, ".")
+	shard, err := strconv.Atoi(number)
+	return shard, err == nil
 }

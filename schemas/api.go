@@ -35,6 +35,23 @@ type StatusReply struct {
 	Shards     []ShardStatus  `json:"shards"`
 	Streams    []StreamStatus `json:"streams"`
 	Faults     []string       `json:"faults"`
+
+	Instances []InstanceStatus `json:"instances"` // all live replicas, this one included
+}
+
+// InstanceStatus is what a replica says of itself every three seconds.
+type InstanceStatus struct {
+	Instance   string  `json:"instance"`
+	Version    string  `json:"version"`
+	Started    string  `json:"started"`
+	PolicyHash string  `json:"policy_hash"`
+	Shards     []int   `json:"shards"`
+	Near       int     `json:"near"`
+	Far        int64   `json:"far"`
+	Held       int64   `json:"held"`
+	LagMS      int64   `json:"lag_ms"`              // by how much the oldest due work is late
+	ClockMS    float64 `json:"clock_difference_ms"` // server minus local
+	AgeMS      int64   `json:"age_ms"`              // of what it said
 }
 
 // ShardStatus is what one shard holds.
