@@ -83,7 +83,15 @@ func (s *shard) announced(now time.Time, subject string, seq uint64) {
 	if counted && s.lanes[subject] == nil {
 		return // read, released and forgotten already
 	}
-	if l := s.lane(now, subject); l != nil {
+	l := s.lane(now, subject)
+	switch {
+	case l == nil:
+	case seq <= s.forgotten && l.announced == 0 && l.read == 0:
+		l.unread++ // it may be gone with the lane that was forgotten
+		if l.kind != schemas.LaneDue {
+			s.want(l)
+		}
+	default:
 		s.announce(l, seq, counted)
 	}
 }
@@ -296,6 +304,7 @@ func (s *shard) forgetLane(l *lane) {
 	default:
 		delete(s.held, breakerKey{l.policy, l.key})
 	}
+	s.forgotten = max(s.forgotten, l.read)
 	delete(s.lanes, l.subject)
 }
 

@@ -42,8 +42,9 @@ type shard struct {
 	held    map[breakerKey]*lane
 	unnamed int // held lanes whose key is not known yet
 
-	followed uint64   // sequence up to which the ledger was followed
-	ahead    []uint64 // own appends that were acknowledged before they were followed, in order
+	followed  uint64   // sequence up to which the ledger was followed
+	ahead     []uint64 // own appends that were acknowledged before they were followed, in order
+	forgotten uint64   // highest sequence that was read of a lane that was forgotten
 
 	sets     map[string]*strategies.BreakerSet
 	dirty    []breakerKey // breakers to look at before the step ends
