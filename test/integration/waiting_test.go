@@ -141,7 +141,8 @@ func TestWaitsArePunctual(t *testing.T) {
 	})
 	all := deliveries.atLeast(t, "deliveries", n, 10*time.Second)
 	slowest := pulse()
-	if worst := exactlyOnce(t, n, all); worst > 250*time.Millisecond+slowest {
+	const trips = 5 // report, append, announcement, read, release: each may meet the pause
+	if worst := exactlyOnce(t, n, all); worst > 250*time.Millisecond+trips*slowest {
 		t.Errorf("the latest was %s late, while the slowest of other publishes took %s", worst, slowest)
 	}
 	r.settled(5 * time.Second)
