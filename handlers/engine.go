@@ -261,9 +261,7 @@ func (e *Engine) Stats() []Stats {
 
 // Checks says whether the engine does its work.
 func (e *Engine) Checks() []Check {
-	serving := len(e.Stats())
-	checks := []Check{{Name: "shards", OK: serving > 0, Detail: fmt.Sprintf("%d of %d served here", serving, e.Shards)}}
-	checks = append(checks, e.checkClock())
+	checks := []Check{e.checkShards(), e.checkClock()}
 	if r, ok := e.leases.(*Replicas); ok {
 		checks = append(checks, r.check())
 	}

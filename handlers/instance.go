@@ -34,6 +34,24 @@ func (e *Engine) Instances() []schemas.InstanceStatus {
 	return []schemas.InstanceStatus{e.about()}
 }
 
+// checkShards is content with none here if others serve them all.
+func (e *Engine) checkShards() Check {
+	here, anywhere := 0, 0
+	for shard := range e.Shards {
+		switch {
+		case e.loopOf(shard) != nil:
+			here++
+			anywhere++
+		case e.leases.Owner(shard) != "":
+			anywhere++
+		}
+	}
+	return Check{
+		Name: "shards", OK: here > 0 || anywhere == e.Shards,
+		Detail: fmt.Sprintf("%d of %d served here, %d by others", here, e.Shards, anywhere-here),
+	}
+}
+
 // maxClockDifference is what is corrected for without a word.
 const maxClockDifference = 250 * time.Millisecond
 

@@ -35,9 +35,11 @@ func (d *Daemon) status(ctx context.Context, request []byte) (any, error) {
 	reply := schemas.StatusReply{
 		Instance: d.Instance, Version: d.Version, Started: d.started.UTC().Format(time.RFC3339Nano), Prefix: d.Config.Prefix,
 		PolicyHash: p.Hash(), Policies: []string{}, Shards: []schemas.ShardStatus{}, Streams: []schemas.StreamStatus{}, Faults: []string{},
+		Instances: []schemas.InstanceStatus{},
 	}
 	if e := d.engine.Load(); e != nil {
 		reply.ClockMS = float64(e.ClockDifference()) / float64(time.Millisecond)
+		reply.Instances = e.Instances()
 	}
 	for _, policy := range p.All() {
 		reply.Policies = append(reply.Policies, policy.Name)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -136,9 +137,15 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("seal key: %w", err)
 	}
+	leases, err := handlers.NewReplicas(handlers.ReplicasConfig{
+		Store: d.bus, Instance: d.Instance, Session: rand.Text(), Shards: d.bus.Partitions(), Observer: d.events,
+	})
+	if err != nil {
+		return err
+	}
 	engine, err := handlers.New(handlers.Config{
 		Bus: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
-		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance,
+		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance, Version: d.Version, Leases: leases,
 		Observer: handlers.Observers{d.metrics, d.events, d.recent}, Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
 	})
 	if err != nil {
