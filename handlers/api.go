@@ -11,32 +11,52 @@ import (
 // APIFunc answers one kind of request of the control API.
 type APIFunc = func(ctx context.Context, request []byte) (any, error)
 
-// API lists what the engine answers, by "<resource>.<verb>".
+// API lists what the engine answers to clients, by "<resource>.<verb>": what this replica
+// does not have it gets from the others.
 func (e *Engine) API() map[string]APIFunc {
-	return map[string]APIFunc{
-		"waiting.ls":      answer(e.listWaiting),
-		"waiting.show":    answer(e.showWaiting),
-		"breaker.ls":      answer(e.listBreakers),
-		"breaker.show":    answer(e.showBreaker),
-		"breaker.open":    answer(e.operator("open")),
-		"breaker.close":   answer(e.operator("close")),
-		"breaker.reset":   answer(e.operator("reset")),
-		"breaker.disable": answer(e.operator("disable")),
-		"breaker.probe":   answer(e.operator("probe")),
+	return e.endpoints(func(p endpoint) APIFunc { return p.public })
+}
+
+// PeerAPI lists what it answers to other replicas, from what it has itself.
+func (e *Engine) PeerAPI() map[string]APIFunc {
+	return e.endpoints(func(p endpoint) APIFunc { return p.local })
+}
+
+func (e *Engine) endpoints(which func(endpoint) APIFunc) map[string]APIFunc {
+	all := map[string]endpoint{
+		"waiting.ls":   everywhere(e, "waiting.ls", e.listWaiting, mergeWaiting),
+		"waiting.show": anywhere(e, "waiting.show", shardOfHandle, e.showWaiting),
+		"breaker.ls":   everywhere(e, "breaker.ls", e.listBreakers, mergeBreakers),
+		"breaker.show": atOwner(e, "breaker.show", e.shardOfBreaker, e.showBreaker),
 	}
+	for _, verb := range []string{"open", "close", "reset", "disable", "probe"} {
+		all["breaker."+verb] = atOwner(e, "breaker."+verb, e.shardOfBreaker, e.operator(verb))
+	}
+	chosen := map[string]APIFunc{}
+	for name, p := range all {
+		chosen[name] = which(p)
+	}
+	return chosen
 }
 
 // answer decodes the request strictly before it is handled.
 func answer[Q, R any](handle func(context.Context, Q) (R, error)) APIFunc {
 	return func(ctx context.Context, data []byte) (any, error) {
-		var request Q
-		if len(data) > 0 {
-			if err := schemas.DecodeStrict(data, &request); err != nil {
-				return nil, &schemas.APIError{Code: 400, Message: "request: " + err.Error()}
-			}
+		request, err := decodeRequest[Q](data)
+		if err != nil {
+			return nil, err
 		}
 		return handle(ctx, request)
 	}
+}
+
+func decodeRequest[Q any](data []byte) (request Q, err error) {
+	if len(data) > 0 {
+		if err := schemas.DecodeStrict(data, &request); err != nil {
+			return request, &schemas.APIError{Code: 400, Message: "request: " + err.Error()}
+		}
+	}
+	return request, nil
 }
 
 func badRequest(format string, args ...any) error {
@@ -50,12 +70,14 @@ func notFound(format string, args ...any) error {
 // inShard lets the loop of a shard compute something between two steps.
 func inShard[T any](ctx context.Context, l *loop, ask func(s *shard, now time.Time) T) (T, error) {
 	result := make(chan T, 1)
-	l.mail.post(func(s *shard, now time.Time) { result <- ask(s, now) })
+	var none T
+	if !l.mail.post(func(s *shard, now time.Time) { result <- ask(s, now) }) {
+		return none, &schemas.APIError{Code: 503, Message: fmt.Sprintf("shard %d is changing hands: try again", l.shard.index)}
+	}
 	select {
 	case v := <-result:
 		return v, nil
 	case <-ctx.Done():
-		var none T
 		return none, &schemas.APIError{Code: 503, Message: fmt.Sprintf("shard %d does not answer: %v", l.shard.index, ctx.Err())}
 	}
 }

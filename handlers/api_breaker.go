@@ -51,12 +51,17 @@ func (e *Engine) listBreakers(ctx context.Context, q schemas.BreakerListRequest)
 		}
 		reply.Breakers = append(reply.Breakers, found...)
 	}
-	slices.SortFunc(reply.Breakers, func(a, b schemas.BreakerStatus) int {
-		return cmp.Or(rank(a.State)-rank(b.State), b.Held-a.Held, b.Failures-a.Failures, cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Key, b.Key))
-	})
+	sortBreakers(reply.Breakers)
 	reply.More = len(reply.Breakers) > q.Limit
 	reply.Breakers = reply.Breakers[:min(q.Limit, len(reply.Breakers))]
 	return reply, nil
+}
+
+// sortBreakers puts first what needs attention.
+func sortBreakers(all []schemas.BreakerStatus) {
+	slices.SortFunc(all, func(a, b schemas.BreakerStatus) int {
+		return cmp.Or(rank(a.State)-rank(b.State), b.Held-a.Held, b.Failures-a.Failures, cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Key, b.Key))
+	})
 }
 
 // rank lists what needs attention first.

@@ -40,6 +40,9 @@ type Bus interface {
 	// FollowState tells of every value and each change; the data of a deleted one is nil.
 	FollowState(ctx context.Context, filter string, on func(key string, data []byte)) (stop func(), err error)
 
+	// Ask sends a request of the control API to one replica; one that is gone is ErrNoStream.
+	Ask(ctx context.Context, instance, name string, request []byte) (reply []byte, err error)
+
 	FollowRefused(ctx context.Context, on func(sequence uint64, size int)) (stop func(), err error)
 	PurgeDead(ctx context.Context, filter string, before uint64) (uint64, error)
 	ServerTime(ctx context.Context) (server, local time.Time, err error)

@@ -11,6 +11,12 @@ func (s Subjects) API(resource, verb string) string {
 	return s.Prefix + ".api." + APIVersion + "." + resource + "." + verb
 }
 
+// Peer is where replicas send requests to one of them in particular; name is
+// "<resource>.<verb>".
+func (s Subjects) Peer(instance, name string) string {
+	return s.Prefix + ".api." + APIVersion + ".at." + EscapeKey(instance) + "." + name
+}
+
 // APIError is an error of the API: it goes into the headers Nats-Service-Error and
 // Nats-Service-Error-Code.
 type APIError struct {

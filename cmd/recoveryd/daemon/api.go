@@ -13,11 +13,24 @@ import (
 
 // offer serves the control API of an engine until stop is called.
 func (d *Daemon) offer(e *handlers.Engine) (stop func(), err error) {
+	peers := map[string]bus.Endpoint{}
+	for name, answer := range e.PeerAPI() {
+		peers[name] = answer
+	}
+	alone, err := d.bus.ServePeer(d.Instance, peers)
+	if err != nil {
+		return nil, err
+	}
 	endpoints := map[string]bus.Endpoint{"status.get": d.status}
 	for name, answer := range e.API() {
 		endpoints[name] = answer
 	}
-	return d.bus.Serve(d.Version, endpoints)
+	withdraw, err := d.bus.Serve(d.Version, endpoints)
+	if err != nil {
+		alone()
+		return nil, err
+	}
+	return func() { withdraw(); alone() }, nil
 }
 
 // status answers status.get.
