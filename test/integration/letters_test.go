@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -32,7 +31,7 @@ func (r *rig) waitingLetters() (waiting int64, complaint string) {
 func (r *rig) toldOnce(outcomes *record[told]) (letters []schemas.DeadLetter) {
 	r.t.Helper()
 	letters = r.letters()
-	outcomes.until(r.t, "an outcome for each letter", 5*time.Second, func(all []told) bool { return len(ended(all)) >= len(letters) })
+	outcomes.until(r.t, "an outcome for each letter", func(all []told) bool { return len(ended(all)) >= len(letters) })
 	counts := map[string]int{}
 	for _, o := range ended(outcomes.list()) {
 		counts[fmt.Sprint(o.ID, " ", o.DeadLetterSequence)]++
@@ -71,7 +70,7 @@ func TestLettersWaitForRoom(t *testing.T) {
 		waiting, complaint := r.waitingLetters()
 		return waiting+int64(r.stored("RECOVERY_DEAD")) == n && r.stored("RECOVERY_FAILED") == 0 && strings.Contains(complaint, "full")
 	}
-	eventually(t, "the letters without room wait", 10*time.Second, all)
+	eventually(t, "the letters without room wait", all)
 	stored := r.toldOnce(outcomes)
 	if len(stored) == 0 || len(stored) > 16 {
 		t.Fatalf("%d letters are stored in 16 KiB", len(stored))
@@ -80,26 +79,26 @@ func TestLettersWaitForRoom(t *testing.T) {
 		t.Errorf("%d entries are in the ledger, %d letters wait", got, n-len(stored))
 	}
 	r.fail("orders.x", []byte("goes on"), "Recovery-Id", "order")
-	deliveries.atLeast(t, "redelivery while letters wait", 1, 2*time.Second)
+	deliveries.atLeast(t, "redelivery while letters wait", 1)
 
 	// Room for some.
 	if _, err := r.bus.PurgeDead(t.Context(), "", stored[len(stored)/2].Sequence); err != nil {
 		t.Fatal(err)
 	}
 	last := stored[len(stored)-1].Sequence
-	eventually(t, "some of the waiting letters are stored", 10*time.Second, func() bool {
+	eventually(t, "some of the waiting letters are stored", func() bool {
 		again := r.letters()
 		return again[len(again)-1].Sequence > last
 	})
 	r.stop()
 	r.start(r.engine.Policies(), nil)
-	eventually(t, "the letters wait after a restart", 10*time.Second, func() bool {
+	eventually(t, "the letters wait after a restart", func() bool {
 		waiting, complaint := r.waitingLetters()
 		purged := int64(len(stored) / 2)
 		return waiting+int64(r.stored("RECOVERY_DEAD"))+purged == n && strings.Contains(complaint, "full")
 	})
 	r.fail("orders.x", []byte("still"), "Recovery-Id", "order-2")
-	deliveries.atLeast(t, "redelivery after the restart", 2, 2*time.Second)
+	deliveries.atLeast(t, "redelivery after the restart", 2)
 
 	// Room for all.
 	info, err := r.js.Stream(t.Context(), "RECOVERY_DEAD")
@@ -111,8 +110,8 @@ func TestLettersWaitForRoom(t *testing.T) {
 	if _, err := r.js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	r.settled(15 * time.Second)
-	eventually(t, "the checks are content again", 5*time.Second, func() bool {
+	r.settled()
+	eventually(t, "the checks are content again", func() bool {
 		waiting, complaint := r.waitingLetters()
 		return waiting == 0 && complaint == ""
 	})
@@ -144,10 +143,10 @@ func TestRefusedLettersWaitForRoom(t *testing.T) {
 	r := newRig(t, policies(t, once("poison", "poison.>")), nil, func(c *bus.Config) { c.DeadMaxBytes = 2 << 10 })
 	outcomes, _ := r.watchOutcomes()
 	r.fail("poison.x", make([]byte, 1000), "Recovery-Id", "fills")
-	outcome(t, outcomes, "fills", "dead", 5*time.Second)
+	outcome(t, outcomes, "fills", "dead")
 	r.fail("$JS.API.INFO", make([]byte, 1000), "Recovery-Id", "system")
 	r.fail("nobody.serves.this", make([]byte, 1000), "Recovery-Id", "stranger")
-	eventually(t, "the refused letters wait", 5*time.Second, func() bool { waiting, _ := r.waitingLetters(); return waiting == 2 })
+	eventually(t, "the refused letters wait", func() bool { waiting, _ := r.waitingLetters(); return waiting == 2 })
 	stream, err := r.js.Stream(t.Context(), "RECOVERY_DEAD")
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +157,11 @@ func TestRefusedLettersWaitForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"system", "stranger"} {
-		if o := outcome(t, outcomes, id, "rejected", 10*time.Second); o.Reason != schemas.ReasonRefused {
+		if o := outcome(t, outcomes, id, "rejected"); o.Reason != schemas.ReasonRefused {
 			t.Errorf("%+v", o)
 		}
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 	refused, err := r.bus.ReadDead(t.Context(), 1, 10, "recovery.dead.*._refused.>")
 	if err != nil || len(refused) != 2 {
 		t.Errorf("%d letters are among the refused, want 2: %v", len(refused), err)
@@ -181,13 +180,13 @@ func TestFallbacksInOrder(t *testing.T) {
 	outcomes, _ := r.watchOutcomes()
 	body := []byte("body\x00")
 	r.fail("orders.a", body, "Recovery-Id", "work", "Recovery-Class", "permanent", "Recovery-Error", "no such customer", "User", "kept")
-	first := manual.atLeast(t, "first fallback", 1, 5*time.Second)[0]
+	first := manual.atLeast(t, "first fallback", 1)[0]
 	r.failAgain(first, "first fallback failed")
 	r.failAgain(first, "first fallback failed") // twice is once
-	second := manual.atLeast(t, "second fallback", 2, 5*time.Second)[1]
+	second := manual.atLeast(t, "second fallback", 2)[1]
 	r.failAgain(second, "second fallback failed")
-	o := outcome(t, outcomes, "work", "dead", 5*time.Second)
-	r.settled(5 * time.Second)
+	o := outcome(t, outcomes, "work", "dead")
+	r.settled()
 	for i, m := range []jetstream.Msg{first, second} {
 		h := schemas.Header(m.Headers())
 		if m.Subject() != spec.Fallback[i] || !bytes.Equal(m.Data(), body) || h.Get("Recovery-Fallback") != strconv.Itoa(i) ||
@@ -228,13 +227,13 @@ func TestForgedFallback(t *testing.T) {
 	forged := []string{"Recovery-Fallback", "0", "Recovery-Subject", "orders.victim", "Recovery-Seal", "AAAAAAAAAAAAAAAAAAAAAA"}
 	r.fail("orders.a", []byte("a"), append(forged, "Recovery-Id", "served")...)
 	r.fail("manual.first", []byte("b"), append(forged, "Recovery-Id", "unserved")...)
-	if o := outcome(t, outcomes, "served", "redelivered", 5*time.Second); o.Target != "orders.a" || len(o.Faults) == 0 {
+	if o := outcome(t, outcomes, "served", "redelivered"); o.Target != "orders.a" || len(o.Faults) == 0 {
 		t.Errorf("%+v", o)
 	}
-	if o := outcome(t, outcomes, "unserved", "rejected", 5*time.Second); o.Subject != "manual.first" {
+	if o := outcome(t, outcomes, "unserved", "rejected"); o.Subject != "manual.first" {
 		t.Errorf("%+v", o)
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 	if n, f := len(orders.list()), len(manual.list()); n != 1 || f != 0 {
 		t.Errorf("%d redeliveries and %d fallbacks, want 1 and 0", n, f)
 	}
@@ -256,7 +255,7 @@ func TestPermanentFailures(t *testing.T) {
 	r.fail("drop.x", []byte("c"), "Recovery-Id", "dropped", "Recovery-Code", "422", "Recovery-Class", "transient")
 	r.fail("drop.x", []byte("d"), "Recovery-Id", "spent", "Recovery-Attempt", "3")
 	for id, kind := range map[string]string{"by-class": "dead", "by-hint": "dead", "dropped": "discarded", "spent": "dead"} {
-		o := outcome(t, outcomes, id, kind, 5*time.Second)
+		o := outcome(t, outcomes, id, kind)
 		want := schemas.ReasonPermanent
 		if id == "spent" {
 			want = schemas.ReasonExhausted
@@ -265,7 +264,7 @@ func TestPermanentFailures(t *testing.T) {
 			t.Errorf("%s: %+v", id, o)
 		}
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 	if len(deliveries.list()) != 0 || len(r.letters()) != 3 {
 		t.Errorf("%d redeliveries and %d letters, want 0 and 3", len(deliveries.list()), len(r.letters()))
 	}

@@ -60,7 +60,7 @@ func (r *rig) failAll(n int, report func(i int) *nats.Msg) {
 	}
 	acks := make([]jetstream.PubAckFuture, n)
 	for i := range n {
-		if acks[i], err = js.PublishMsgAsync(report(i), jetstream.WithStallWait(20*time.Second)); err != nil {
+		if acks[i], err = js.PublishMsgAsync(report(i), jetstream.WithStallWait(patience)); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -139,13 +139,13 @@ func TestWaitsArePunctual(t *testing.T) {
 		delay := time.Duration(50+i*(3500/n)) * time.Millisecond
 		return r.failAfter(delay, "orders."+strconv.Itoa(i%7), strconv.Itoa(i), text("body %d", i))
 	})
-	all := deliveries.atLeast(t, "deliveries", n, 10*time.Second)
+	all := deliveries.atLeast(t, "deliveries", n)
 	slowest := pulse()
 	const trips = 5 // report, append, announcement, read, release: each may meet the pause
 	if worst := exactlyOnce(t, n, all); worst > 250*time.Millisecond+trips*slowest {
 		t.Errorf("the latest was %s late, while the slowest of other publishes took %s", worst, slowest)
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 }
 
 // A burst of thousands with all kinds of waits arrives once each, and leaves nothing behind.
@@ -159,8 +159,8 @@ func TestBurstLeavesNothingBehind(t *testing.T) {
 		delay := time.Duration(50+i*7919%3000) * time.Millisecond
 		return r.failAfter(delay, "orders."+strconv.Itoa(i%100), strconv.Itoa(i), bytes.Repeat([]byte{byte(i)}, i%300))
 	})
-	all := deliveries.atLeast(t, "deliveries", n, 15*time.Second)
-	r.settled(10 * time.Second)
+	all := deliveries.atLeast(t, "deliveries", n)
+	r.settled()
 	t.Logf("the latest of %d was %s late", n, exactlyOnce(t, n, deliveries.list()))
 	for _, m := range all {
 		i, err := strconv.Atoi(m.Headers().Get("Recovery-Id"))
@@ -203,9 +203,9 @@ func TestLittleMemory(t *testing.T) {
 		delay := time.Duration(500+i*7919%4000) * time.Millisecond
 		return r.failAfter(delay, "orders."+strconv.Itoa(i%100), strconv.Itoa(i), body)
 	})
-	deliveries.atLeast(t, "deliveries", n, 25*time.Second)
+	deliveries.atLeast(t, "deliveries", n)
 	close(done)
-	r.settled(10 * time.Second)
+	r.settled()
 	t.Logf("the latest of %d was %s late", n, exactlyOnce(t, n, deliveries.list()))
 	if worst := <-most; worst > limit*3/2 {
 		t.Errorf("%d bytes were in memory, the limit is %d", worst, limit)
@@ -225,12 +225,12 @@ func TestWaitsSurviveARestart(t *testing.T) {
 		return r.failAfter(delay, "orders."+strconv.Itoa(i%100), strconv.Itoa(i), text("body %d", i))
 	})
 	for _, enough := range []int{n / 10, n / 2} {
-		deliveries.atLeast(t, "deliveries", enough, 10*time.Second)
+		deliveries.atLeast(t, "deliveries", enough)
 		r.stop()
 		r.start(r.engine.Policies(), near)
 	}
-	deliveries.atLeast(t, "deliveries", n, 15*time.Second)
-	r.settled(10 * time.Second)
+	deliveries.atLeast(t, "deliveries", n)
+	r.settled()
 	exactlyOnce(t, n, deliveries.list())
 }
 
@@ -243,22 +243,22 @@ func TestPoliciesChange(t *testing.T) {
 	outcomes, _ := r.watchOutcomes()
 	r.fail("orders.a", []byte("far"), "Recovery-Id", "far", "Recovery-Retry-After", "1.5s")
 	r.fail("orders.a", []byte("before"), "Recovery-Id", "before")
-	outcome(t, outcomes, "before", "redelivered", 5*time.Second)
+	outcome(t, outcomes, "before", "redelivered")
 	fallback := once("orders", "orders.>")
 	fallback.Fallback = []string{"orders.fallback"}
 	r.engine.SetPolicies(policies(t, fallback))
 	r.fail("orders.a", []byte("after"), "Recovery-Id", "after")
-	if o := outcome(t, outcomes, "after", "fallback", 5*time.Second); o.Target != "orders.fallback" || o.MaxAttempts != 1 {
+	if o := outcome(t, outcomes, "after", "fallback"); o.Target != "orders.fallback" || o.MaxAttempts != 1 {
 		t.Errorf("%+v", o)
 	}
 	r.engine.SetPolicies(policies(t, quick("others", "others.>")))
 	r.fail("orders.a", []byte("unserved"), "Recovery-Id", "unserved")
-	outcome(t, outcomes, "unserved", "rejected", 5*time.Second)
+	outcome(t, outcomes, "unserved", "rejected")
 	r.engine.SetPolicies(policies(t, quick("orders", "orders.>")))
 	r.fail("orders.a", []byte("again"), "Recovery-Id", "again")
-	outcome(t, outcomes, "again", "redelivered", 5*time.Second)
-	outcome(t, outcomes, "far", "redelivered", 5*time.Second)
-	r.settled(5 * time.Second)
+	outcome(t, outcomes, "again", "redelivered")
+	outcome(t, outcomes, "far", "redelivered")
+	r.settled()
 	if n := len(deliveries.list()); n != 4 {
 		t.Errorf("%d deliveries, want 4", n)
 	}
@@ -270,8 +270,8 @@ func guarded(name string, subjects ...string) schemas.PolicySpec {
 	p.Retry.MaxAttempts, p.Retry.InitialDelay = number(5), duration(300*time.Millisecond)
 	p.SuccessEvidence = "report"
 	p.Breaker = schemas.BreakerSpec{
-		FailureThreshold: number(2), ResetTimeout: duration(2500 * time.Millisecond),
-		HalfOpenTimeout: duration(500 * time.Millisecond), OutcomeTimeout: duration(5 * time.Second),
+		FailureThreshold: number(2), ResetTimeout: duration(4 * time.Second),
+		HalfOpenTimeout: duration(500 * time.Millisecond), OutcomeTimeout: duration(30 * time.Second),
 	}
 	return p
 }
@@ -336,19 +336,19 @@ func TestBreakerHoldsAndDrains(t *testing.T) {
 		want = append(want, id)
 		r.fail("orders.a", text("body %d", i), "Recovery-Id", id)
 	}
-	opened := breakers.atLeast(t, "opening", 1, 5*time.Second)[0]
+	opened := breakers.atLeast(t, "opening", 1)[0]
 	if opened.To != "open" || opened.Key != "orders.a" || opened.Policy != "orders" || opened.OpenUntil == "" || opened.Reason != strategies.ReasonFailures {
 		t.Errorf("opened as %+v", opened)
 	}
-	outcomes.until(t, "all are held", 5*time.Second, func(all []told) bool {
+	outcomes.until(t, "all are held", func(all []told) bool {
 		return len(slices.DeleteFunc(slices.Clone(all), func(o told) bool { return o.Kind != "held" })) == n
 	})
-	eventually(t, "the lane is seen", 2*time.Second, func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
+	eventually(t, "the lane is seen", func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
 	if got := len(deliveries.list()); got != 0 {
 		t.Errorf("%d deliveries while the breaker is open", got)
 	}
-	all := deliveries.atLeast(t, "the lane drains", n, 15*time.Second)
-	breakers.until(t, "closing", 5*time.Second, func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
+	all := deliveries.atLeast(t, "the lane drains", n)
+	breakers.until(t, "closing", func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
 	if got := states(breakers.list()); got != "open half_open recovering closed" {
 		t.Errorf("the breaker went through %s", got)
 	}
@@ -373,10 +373,10 @@ func TestBreakerHoldsAndDrains(t *testing.T) {
 		}
 	}
 	for _, id := range want {
-		outcome(t, outcomes, id, "recovered", 5*time.Second)
+		outcome(t, outcomes, id, "recovered")
 	}
-	r.settled(5 * time.Second)
-	eventually(t, "the lane is empty", 2*time.Second, func() bool { held, open := r.held(strategies.Open); return held == 0 && open == 0 })
+	r.settled()
+	eventually(t, "the lane is empty", func() bool { held, open := r.held(strategies.Open); return held == 0 && open == 0 })
 	kinds := map[string]int{}
 	for _, o := range outcomes.list() {
 		kinds[o.Kind]++
@@ -399,12 +399,12 @@ func TestDueWhileTheBreakerRecovers(t *testing.T) {
 	const n = 300
 	r.fail("orders.a", nil, "Recovery-Id", "first-0")
 	r.fail("orders.a", nil, "Recovery-Id", "first-1")
-	breakers.atLeast(t, "opening", 1, 5*time.Second)
+	breakers.atLeast(t, "opening", 1)
 	r.failAll(n, func(i int) *nats.Msg { // due one after the other while it opens, probes and recovers
 		return r.failAfter(300*time.Millisecond+time.Duration(i)*5*time.Millisecond, "orders.a", strconv.Itoa(i), text("%d", i))
 	})
-	deliveries.atLeast(t, "deliveries", n+2, 20*time.Second)
-	r.settled(10 * time.Second)
+	deliveries.atLeast(t, "deliveries", n+2)
+	r.settled()
 	times := map[string]int{}
 	for _, id := range ids(deliveries.list()) {
 		times[id]++
@@ -414,7 +414,7 @@ func TestDueWhileTheBreakerRecovers(t *testing.T) {
 			t.Errorf("%s arrived %d times", id, k)
 		}
 	}
-	outcomes.until(t, "all have recovered", 10*time.Second, func(all []told) bool {
+	outcomes.until(t, "all have recovered", func(all []told) bool {
 		return len(slices.DeleteFunc(slices.Clone(all), func(o told) bool { return o.Kind != "recovered" })) == n+2
 	})
 }
@@ -430,23 +430,23 @@ func TestProbeFails(t *testing.T) {
 	_, breakers := r.watchOutcomes()
 	r.fail("orders.a", []byte("a"), "Recovery-Id", "a")
 	r.fail("orders.a", []byte("b"), "Recovery-Id", "b")
-	probe := deliveries.atLeast(t, "probe", 1, 5*time.Second)[0]
+	probe := deliveries.atLeast(t, "probe", 1)[0]
 	r.failAgain(probe, "still down")
-	again := deliveries.atLeast(t, "second probe", 2, 5*time.Second)[1]
-	breakers.until(t, "the way of the breaker", 5*time.Second, func(all []schemas.BreakerEvent) bool {
+	again := deliveries.atLeast(t, "second probe", 2)[1]
+	breakers.until(t, "the way of the breaker", func(all []schemas.BreakerEvent) bool {
 		return states(all) == "open half_open open half_open"
 	})
 	if again.Headers().Get("Recovery-Id") == probe.Headers().Get("Recovery-Id") {
 		t.Errorf("%s probed twice in a row", probe.Headers().Get("Recovery-Id"))
 	}
 	r.succeed(again)
-	third := deliveries.atLeast(t, "the rest", 3, 5*time.Second)[2]
+	third := deliveries.atLeast(t, "the rest", 3)[2]
 	if h := third.Headers(); h.Get("Recovery-Id") != probe.Headers().Get("Recovery-Id") || h.Get("Recovery-Attempt") != "2" || h.Get("Recovery-Delivery") != "3" {
 		t.Errorf("after a failed probe it comes as %v", h)
 	}
 	r.succeed(third)
-	breakers.until(t, "closing", 5*time.Second, func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
-	r.settled(5 * time.Second)
+	breakers.until(t, "closing", func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
+	r.settled()
 }
 
 // Nobody can close a breaker by forging a probe's success.
@@ -460,7 +460,7 @@ func TestForgedProbe(t *testing.T) {
 	outcomes, breakers := r.watchOutcomes()
 	r.fail("orders.a", []byte("a"), "Recovery-Id", "a")
 	r.fail("orders.a", []byte("b"), "Recovery-Id", "b")
-	probe := deliveries.atLeast(t, "probe", 1, 5*time.Second)[0]
+	probe := deliveries.atLeast(t, "probe", 1)[0]
 	for _, id := range []string{"b", "stranger"} {
 		m := nats.NewMsg(subjects.Succeeded("orders.a"))
 		m.Header = maps.Clone(probe.Headers())
@@ -470,9 +470,9 @@ func TestForgedProbe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the reports of success are read", 5*time.Second, func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
+	eventually(t, "the reports of success are read", func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
 	r.failAgain(probe, "still down")
-	breakers.until(t, "second opening", 5*time.Second, func(all []schemas.BreakerEvent) bool {
+	breakers.until(t, "second opening", func(all []schemas.BreakerEvent) bool {
 		return strings.HasPrefix(states(all), "open half_open open")
 	})
 	if got := len(outcomes.where(func(o told) bool { return o.Kind == "recovered" })); got != 0 {
@@ -484,7 +484,6 @@ func TestForgedProbe(t *testing.T) {
 func TestBreakerSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	spec := guarded("orders", "orders.>")
-	spec.Breaker.ResetTimeout = duration(3 * time.Second)
 	r := newRig(t, policies(t, spec), nil)
 	r.stream("ORDERS", "orders.>")
 	deliveries := r.healthy("ORDERS")
@@ -493,8 +492,8 @@ func TestBreakerSurvivesARestart(t *testing.T) {
 	for i := range n {
 		r.fail("orders.a", text("%d", i), "Recovery-Id", strconv.Itoa(i))
 	}
-	opened := breakers.atLeast(t, "opening", 1, 5*time.Second)[0]
-	outcomes.until(t, "all are held", 5*time.Second, func(all []told) bool { return len(all) == n })
+	opened := breakers.atLeast(t, "opening", 1)[0]
+	outcomes.until(t, "all are held", func(all []told) bool { return len(all) == n })
 	state := func() (s strategies.Snapshot) {
 		kv, err := r.js.KeyValue(t.Context(), "RECOVERY_STATE")
 		if err != nil {
@@ -517,13 +516,13 @@ func TestBreakerSurvivesARestart(t *testing.T) {
 	}
 	r.stop()
 	r.start(r.engine.Policies(), nil)
-	eventually(t, "the lane is seen again", 5*time.Second, func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
+	eventually(t, "the lane is seen again", func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
 	if after := state(); after.OpenUntil != before.OpenUntil || after.Generation != before.Generation || after.State != before.State {
 		t.Errorf("restarted as %+v, was %+v", after, before)
 	}
 	r.fail("orders.a", []byte("later"), "Recovery-Id", "later")
-	outcome(t, outcomes, "later", "held", 5*time.Second)
-	all := deliveries.atLeast(t, "the lane drains", n+1, 10*time.Second)
+	outcome(t, outcomes, "later", "held")
+	all := deliveries.atLeast(t, "the lane drains", n+1)
 	for _, m := range all {
 		if meta, err := m.Metadata(); err != nil || meta.Timestamp.Before(until) {
 			t.Errorf("released at %s, open until %s: %v", meta.Timestamp, until, err)
@@ -532,8 +531,8 @@ func TestBreakerSurvivesARestart(t *testing.T) {
 	if id := ids(all)[n]; id != "later" {
 		t.Errorf("drained as %v", ids(all))
 	}
-	breakers.until(t, "closing", 5*time.Second, func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
-	r.settled(5 * time.Second)
+	breakers.until(t, "closing", func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
+	r.settled()
 	if got := states(breakers.list()); got != "open half_open recovering closed" {
 		t.Errorf("the breaker went through %s", got)
 	}
@@ -562,21 +561,21 @@ func TestGroupedBreaker(t *testing.T) {
 	if foreign == 0 || foreign == n {
 		t.Fatalf("%d of %d subjects are at home elsewhere", foreign, n)
 	}
-	opened := breakers.atLeast(t, "opening", 1, 5*time.Second)[0]
+	opened := breakers.atLeast(t, "opening", 1)[0]
 	if opened.Key != "orders" || opened.To != "open" {
 		t.Errorf("opened as %+v", opened)
 	}
-	outcomes.until(t, "all are held", 5*time.Second, func(all []told) bool {
+	outcomes.until(t, "all are held", func(all []told) bool {
 		return len(slices.DeleteFunc(slices.Clone(all), func(o told) bool { return o.Kind != "held" || o.Key != "orders" })) == n
 	})
-	eventually(t, "one lane holds all", 2*time.Second, func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
-	for _, m := range deliveries.atLeast(t, "the lane drains", n, 10*time.Second) {
+	eventually(t, "one lane holds all", func() bool { held, open := r.held(strategies.Open); return held == n && open == 1 })
+	for _, m := range deliveries.atLeast(t, "the lane drains", n) {
 		if m.Subject() != "orders."+m.Headers().Get("Recovery-Id") || string(m.Data()) != m.Headers().Get("Recovery-Id") {
 			t.Errorf("%s on %s with %q", m.Headers().Get("Recovery-Id"), m.Subject(), m.Data())
 		}
 	}
-	breakers.until(t, "closing", 5*time.Second, func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
-	r.settled(5 * time.Second)
+	breakers.until(t, "closing", func(all []schemas.BreakerEvent) bool { return all[len(all)-1].To == "closed" })
+	r.settled()
 	if got := len(deliveries.list()); got != n {
 		t.Errorf("%d deliveries, want %d", got, n)
 	}
@@ -600,18 +599,18 @@ func TestFallbackWithOpenBreaker(t *testing.T) {
 	for _, id := range []string{"a", "b"} {
 		r.fail("orders."+id, []byte(id), "Recovery-Id", id, "Recovery-Class", "permanent")
 	}
-	for _, m := range manual.atLeast(t, "fallbacks", 2, 5*time.Second) {
+	for _, m := range manual.atLeast(t, "fallbacks", 2) {
 		r.failAgain(m, "the first fallback is down")
 	}
-	if b := breakers.atLeast(t, "opening", 1, 5*time.Second)[0]; b.Key != "manual.first" {
+	if b := breakers.atLeast(t, "opening", 1)[0]; b.Key != "manual.first" {
 		t.Errorf("%+v", b)
 	}
 	r.fail("orders.c", []byte("c"), "Recovery-Id", "c", "Recovery-Class", "permanent")
-	o := outcome(t, outcomes, "c", "fallback", 5*time.Second)
+	o := outcome(t, outcomes, "c", "fallback")
 	if o.Target != "manual.second" || !slices.Equal(o.Skipped, []int{0}) || *o.Fallback != 1 {
 		t.Errorf("%+v", o)
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 }
 
 // The success of a redelivery is told once, that of anything else not at all.
@@ -622,7 +621,7 @@ func TestSuccessReports(t *testing.T) {
 	deliveries := r.watch("ORDERS")
 	outcomes, _ := r.watchOutcomes()
 	r.fail("orders.a", []byte("body"), "Recovery-Id", "work")
-	m := deliveries.atLeast(t, "redelivery", 1, 5*time.Second)[0]
+	m := deliveries.atLeast(t, "redelivery", 1)[0]
 	for _, forged := range []map[string]string{
 		{}, {"Recovery-Id": "work", "Recovery-Attempt": "2"}, {"Recovery-Id": "work", "Recovery-Seal": "AAAAAAAAAAAAAAAAAAAAAA", "Recovery-Subject": "orders.a"},
 	} {
@@ -642,19 +641,19 @@ func TestSuccessReports(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the reports are read", 5*time.Second, func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
+	eventually(t, "the reports are read", func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
 	if got := outcomes.where(func(o told) bool { return o.Kind == "recovered" }); len(got) != 0 {
 		t.Errorf("recovered without a seal: %+v", got)
 	}
 	r.succeed(m)
 	r.succeed(m)
-	o := outcome(t, outcomes, "work", "recovered", 5*time.Second)
+	o := outcome(t, outcomes, "work", "recovered")
 	if o.Attempt != 2 || o.Evidence != "report" || o.Policy != "orders" || o.Subject != "orders.a" || o.on != "recovery.outcomes.recovered.orders.a" {
 		t.Errorf("%+v", o)
 	}
-	eventually(t, "the reports are read", 5*time.Second, func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
+	eventually(t, "the reports are read", func() bool { return r.stored("RECOVERY_SUCCEEDED") == 0 })
 	if got := outcomes.where(func(o told) bool { return o.Kind == "recovered" }); len(got) != 1 || r.count("recovered") != 1 {
 		t.Errorf("told %d times, observed %d times, want once", len(got), r.count("recovered"))
 	}
-	r.settled(5 * time.Second)
+	r.settled()
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
+// patience is far longer than anything takes: a busy machine must not fail a test.
+const patience = 45 * time.Second
+
 // record collects what comes, and lets a test wait until what it needs is there.
 type record[T any] struct {
 	mu      sync.Mutex
@@ -49,9 +52,9 @@ func (r *record[T]) where(fits func(T) bool) []T {
 }
 
 // until waits until enough has come, and fails the test if it does not.
-func (r *record[T]) until(t *testing.T, what string, timeout time.Duration, enough func([]T) bool) []T {
+func (r *record[T]) until(t *testing.T, what string, enough func([]T) bool) []T {
 	t.Helper()
-	late := time.After(timeout)
+	late := time.After(patience)
 	for {
 		all, changed := r.now()
 		if enough(all) {
@@ -60,15 +63,15 @@ func (r *record[T]) until(t *testing.T, what string, timeout time.Duration, enou
 		select {
 		case <-changed:
 		case <-late:
-			t.Fatalf("%s: not within %s, after %d", what, timeout, len(all))
+			t.Fatalf("%s: not within %s, after %d", what, patience, len(all))
 		}
 	}
 }
 
 // atLeast waits for n.
-func (r *record[T]) atLeast(t *testing.T, what string, n int, timeout time.Duration) []T {
+func (r *record[T]) atLeast(t *testing.T, what string, n int) []T {
 	t.Helper()
-	return r.until(t, what, timeout, func(all []T) bool { return len(all) >= n })
+	return r.until(t, what, func(all []T) bool { return len(all) >= n })
 }
 
 // watch collects the messages of a stream.
@@ -113,9 +116,9 @@ func of(all []told, id, kind string) []told {
 }
 
 // outcome waits for the first outcome of a kind of some work.
-func outcome(t *testing.T, all *record[told], id, kind string, timeout time.Duration) told {
+func outcome(t *testing.T, all *record[told], id, kind string) told {
 	t.Helper()
-	got := all.until(t, kind+" of "+id, timeout, func(all []told) bool { return len(of(all, id, kind)) > 0 })
+	got := all.until(t, kind+" of "+id, func(all []told) bool { return len(of(all, id, kind)) > 0 })
 	return of(got, id, kind)[0]
 }
 
@@ -163,9 +166,9 @@ func (r *rig) stored(stream string) uint64 {
 }
 
 // settled waits until every report is acknowledged and nothing is left in the ledger.
-func (r *rig) settled(timeout time.Duration) {
+func (r *rig) settled() {
 	r.t.Helper()
-	eventually(r.t, "no report and no ledger entry is left", timeout, func() bool {
+	eventually(r.t, "no report and no ledger entry is left", func() bool {
 		return r.stored("RECOVERY_FAILED") == 0 && r.stored("RECOVERY_LEDGER") == 0
 	})
 	r.mu.Lock()
@@ -178,16 +181,16 @@ func (r *rig) settled(timeout time.Duration) {
 }
 
 // eventually looks a few times a second at what no event tells.
-func eventually(t *testing.T, what string, timeout time.Duration, so func() bool) {
+func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	late := time.After(timeout)
+	late := time.After(patience)
 	for !so() {
 		select {
 		case <-look.C:
 		case <-late:
-			t.Fatalf("%s: not within %s", what, timeout)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 	}
 }
