@@ -130,14 +130,7 @@ func (c *simCheck) reported(m *schemas.Stored) {
 func (c *simCheck) delivered(m *schemas.Stored) {
 	l, h := c.life(m.Header), m.Header
 	n, attempt := headerNumber(h, schemas.HeaderDelivery), headerNumber(h, schemas.HeaderAttempt)
-	kind := "retry"
-	if i := h.Get(schemas.HeaderFallback); i != "" {
-		kind = "fallback"
-	}
-	failed := n - 1
-	for kind == "fallback" && failed > 0 && len(l.reports[failed]) == 0 {
-		failed-- // an undeliverable fallback is passed over with a number of its own
-	}
+	kind, failed := l.origin(h)
 	c.w.tracef("%s: delivery %d attempt %d stored on %s (%s, generation %s, held %s)", l.name, n, attempt, m.Subject, kind,
 		h.Get(schemas.HeaderGeneration), h.Get(schemas.HeaderHeld))
 	reports := l.reports[failed]
@@ -177,6 +170,26 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 		c.failf(l.name, "delivery %d came %s late and was not held", n, late)
 	}
 	c.duplicate(l, n, copies, m)
+}
+
+// origin is how a delivery came about, and the number of the delivery that had failed.
+func (l *simLife) origin(h schemas.Header) (kind string, failed int) {
+	kind, failed = "retry", headerNumber(h, schemas.HeaderDelivery)-1
+	if h.Get(schemas.HeaderFallback) != "" {
+		kind = "fallback"
+	}
+	for kind == "fallback" && failed > 0 && len(l.reports[failed]) == 0 {
+		failed-- // an undeliverable fallback is passed over with a number of its own
+	}
+	return kind, failed
+}
+
+// recognised takes note of a repeat that its stream held already.
+func (c *simCheck) recognised(h schemas.Header) {
+	l := c.life(h)
+	kind, failed := l.origin(h)
+	add(l.follows, failed, kind)
+	c.counts["repeats recognised"]++
 }
 
 // duplicate checks a delivery that a stream already held: only a repeat that the stream

@@ -41,6 +41,7 @@ func newSimEngine(w *simWorld) *Engine {
 	}
 	e.signals = newSignals(w.after, e.sendSignal)
 	e.policies.Store(w.cfg.policies)
+	e.signals = newSignals(w.after, e.sendSignal)
 	return e
 }
 
@@ -69,7 +70,9 @@ func (w *simWorld) own(index int) {
 			if !o.alive {
 				return
 			}
-			w.engine.loops[index] = o.loop
+			if w.chance(0.5) {
+				w.engine.loops[index] = o.loop // else another replica owns it, and hears of successes by the ledger
+			}
 			o.fed = true
 			w.streams.intake[index].renew()
 			o.do(func(s *shard, now time.Time) { s.boot(now, counts, last, states) })
@@ -121,7 +124,7 @@ func (o *simOwner) turn() {
 	}
 	o.execute()
 	w.check.shard(o)
-	if s.stopping && s.flying == 0 {
+	if s.stopping && s.flying == 0 && !s.storing() {
 		o.end()
 		return
 	}
@@ -157,9 +160,18 @@ func (o *simOwner) feed() {
 // end takes the owner away at once.
 func (o *simOwner) end() {
 	o.alive, o.fed = false, false
+	o.unlist()
 	o.w.tracef("shard %d: owner %d ends", o.shard, o.name)
 	if o.w.owners[o.shard] == o {
 		o.w.after(o.w.between(0, o.w.cfg.takeover), func() { o.w.own(o.shard) })
+	}
+}
+
+// unlist has the engine forget the loop, as when it has ended.
+func (o *simOwner) unlist() {
+	o.loop.mail.close()
+	if o.w.engine.loops[o.shard] == o.loop {
+		delete(o.w.engine.loops, o.shard)
 	}
 }
 
@@ -167,6 +179,7 @@ func (o *simOwner) end() {
 // not know of it keeps acting; one that does only hears answers.
 func (o *simOwner) depose(d time.Duration, knows bool) {
 	o.fed, o.leased = false, !knows
+	o.unlist()
 	o.w.own(o.shard)
 	o.w.after(d, func() { o.alive = false })
 }

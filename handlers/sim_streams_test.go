@@ -78,10 +78,12 @@ func (s *simStreams) deliver(m schemas.Message) (schemas.Ack, error) {
 		return schemas.Ack{}, schemas.ErrStoreFull
 	}
 	stored, ack := s.work.store(s.w.now, m)
-	if !ack.Duplicate {
-		s.w.check.delivered(&stored)
-		s.w.workers.receive(&stored)
+	if ack.Duplicate {
+		s.w.check.recognised(m.Header)
+		return ack, nil
 	}
+	s.w.check.delivered(&stored)
+	s.w.workers.receive(&stored)
 	return ack, nil
 }
 
