@@ -158,6 +158,10 @@ func (o Options) options() ([]nats.Option, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectBufSize(-1),
+		// A server that vanished without a word is noticed within 15 s, not in minutes.
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(5 * time.Second),
 		nats.IgnoreAuthErrorAbort(),
 		nats.RetryOnFailedConnect(o.Retry),
 	}

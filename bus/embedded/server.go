@@ -3,9 +3,11 @@
 package embedded
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"sync"
@@ -30,6 +32,15 @@ type Options struct {
 	Addr     string // host:port; default 127.0.0.1:0, which chooses a free port
 	MaxStore int64  // bytes of all streams together; 0 = three quarters of the free disk
 	Logger   Logger // nil = no log
+	Name     string // unique within a cluster; default recoveryd
+	Cluster  *Cluster
+}
+
+// Cluster is how servers that share streams find each other.
+type Cluster struct {
+	Name  string
+	Addr  string   // host:port where this server listens for the others
+	Peers []string // host:port of all of them; this one may be among them
 }
 
 // Validate names every field that cannot be used.
@@ -41,23 +52,59 @@ func (o Options) Validate() error {
 	if o.MaxStore < 0 {
 		faults = append(faults, errors.New("MaxStore is negative"))
 	}
+	if o.Cluster != nil {
+		faults = append(faults, o.Cluster.validate(o.Name))
+	}
 	return errors.Join(faults...)
+}
+
+func (c *Cluster) validate(name string) error {
+	var faults []error
+	if name == "" {
+		faults = append(faults, errors.New("Name is missing: servers of a cluster need different ones"))
+	}
+	if c.Name == "" {
+		faults = append(faults, errors.New("Cluster.Name is missing"))
+	}
+	for _, addr := range append([]string{c.Addr}, c.Peers...) {
+		if _, port, err := hostPort(addr); err != nil || port == 0 {
+			faults = append(faults, fmt.Errorf("Cluster: %q is not host:port", addr))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// join adds what makes the server one of a cluster. Clients are not told of the others:
+// they know those that they were given.
+func (c *Cluster) join(o *server.Options) {
+	host, port, _ := hostPort(c.Addr) // validated
+	o.Cluster = server.ClusterOpts{Name: c.Name, Host: host, Port: port, NoAdvertise: true}
+	for _, peer := range c.Peers {
+		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: peer})
+	}
 }
 
 func (o Options) address() (host string, port int, err error) {
 	if o.Addr == "" {
 		return "127.0.0.1", server.RANDOM_PORT, nil
 	}
-	host, text, err := net.SplitHostPort(o.Addr)
-	if err != nil {
-		return "", 0, fmt.Errorf("Addr %q is not host:port: %w", o.Addr, err)
-	}
-	port, err = strconv.Atoi(text)
-	if err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("Addr %q: the port must be 0 to 65535", o.Addr)
+	if host, port, err = hostPort(o.Addr); err != nil {
+		return "", 0, fmt.Errorf("Addr %q %w", o.Addr, err)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+func hostPort(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("is not host:port: %w", err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, errors.New("has no port from 0 to 65535")
 	}
 	return host, port, nil
 }
@@ -96,15 +143,19 @@ func Start(o Options) (*Server, error) {
 
 func (s *Server) run(o Options) error {
 	host, port, _ := o.address() // validated
-	inner, err := server.NewServer(&server.Options{
-		ServerName:        "recoveryd",
+	options := &server.Options{
+		ServerName:        cmp.Or(o.Name, "recoveryd"),
 		Host:              host,
 		Port:              port,
 		JetStream:         true,
 		StoreDir:          s.dir,
 		JetStreamMaxStore: o.MaxStore,
 		NoSigs:            true,
-	})
+	}
+	if o.Cluster != nil {
+		o.Cluster.join(options)
+	}
+	inner, err := server.NewServer(options)
 	if err != nil {
 		return err
 	}
