@@ -10,7 +10,7 @@ import (
 
 // full says whether no further report should be read for now.
 func (s *shard) full() bool {
-	return s.bytes > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
+	return s.bytes+s.reserved > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
 }
 
 // stats is a picture of the shard.
