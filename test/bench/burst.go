@@ -9,7 +9,7 @@ import (
 
 // burstScenario has many failures due within the same second.
 func (b *run) burstScenario() error {
-	r, err := b.newRig("burst", b.size, calm(time.Second))
+	r, err := b.newRig("burst", b.size, b.calm(time.Second))
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (b *run) deadScenario() error {
 	if err != nil {
 		return err
 	}
-	r, err := b.newRig("dead", b.size, calm(time.Second))
+	r, err := b.newRig("dead", b.size, b.calm(time.Second))
 	if err != nil {
 		return err
 	}

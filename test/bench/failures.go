@@ -13,14 +13,15 @@ import (
 
 // calm is a policy with a fixed delay whose breakers count but do not trip: a thousand
 // failures of one subject would have to come within half a second.
-func calm(delay time.Duration) string {
+func (b *run) calm(delay time.Duration) string {
 	return fmt.Sprintf(`version: 1
 policies:
   - name: bench
     subjects: ["bench.>"]
     retry: {max_attempts: 5, initial_delay: %s, jitter: none, max_hint: 1h}
     breaker: {failure_threshold: 1000, window: 500ms}
-`, delay)
+    outcomes: %s
+`, delay, b.outcomes)
 }
 
 // reported is what every failure says of itself.

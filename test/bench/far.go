@@ -15,7 +15,7 @@ func (b *run) farScenario() error {
 	if err != nil {
 		return err
 	}
-	r, err := b.newRig("far", b.farSize, calm(time.Second))
+	r, err := b.newRig("far", b.farSize, b.calm(time.Second))
 	if err != nil {
 		return err
 	}

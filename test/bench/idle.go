@@ -8,7 +8,7 @@ import (
 
 // idleScenario tells what the daemon costs while nothing fails.
 func (b *run) idleScenario() error {
-	r, err := b.newRig("idle", b.size, calm(time.Second))
+	r, err := b.newRig("idle", b.size, b.calm(time.Second))
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type options struct {
 	warm     time.Duration
 	span     time.Duration
 	window   float64
+	only     float64
+	outcomes string
 
 	burst      int
 	far        int
@@ -58,6 +60,8 @@ func parse(args []string) (*options, error) {
 	f.DurationVar(&o.warm, "warm", 5*time.Second, "steady: before the measurement")
 	f.DurationVar(&o.span, "span", 15*time.Second, "steady: length of the measurement")
 	f.Float64Var(&o.window, "window", 1.4, "steady: failures under way at the fastest rate, as multiple of those of the ideal rate")
+	f.Float64Var(&o.only, "only", 0, "steady: only this many failures per second, or only the fastest rate if negative; 0 = all its loads")
+	f.StringVar(&o.outcomes, "outcomes", "attempts", "which outcomes the policy publishes, except in outage: terminal, attempts or all")
 	f.IntVar(&o.burst, "burst", 100_000, "burst: failures")
 	f.IntVar(&o.far, "far", 1_000_000, "far: failures")
 	f.IntVar(&o.farSize, "far-size", 256, "far and takeover: bytes of a body")

@@ -13,7 +13,6 @@ import (
 type phase struct {
 	part string // token of its subjects
 	pace load.Pace
-	span time.Duration
 }
 
 func (b *run) steady() error {
@@ -21,26 +20,34 @@ func (b *run) steady() error {
 	if err != nil {
 		return err
 	}
-	r, err := b.newRig("steady", b.size, calm(b.delay))
+	r, err := b.newRig("steady", b.size, b.calm(b.delay))
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	most, err := b.fastest(r, "steady, fastest", ideal, b.span)
-	if err != nil {
-		return err
-	}
-	for _, load := range []struct {
-		name string
-		rate float64
-	}{{"half", most / 2}, {"tenth", most / 10}, {"200/s", 200}} {
-		row, err := b.atRate(r, load.name, load.rate, ideal)
+	loads := []steadyLoad{{name: fmt.Sprintf("%g/s", b.only), rate: b.only}}
+	if b.only <= 0 {
+		most, err := b.fastest(r, "steady, fastest", ideal)
 		if err != nil {
+			return err
+		}
+		loads = []steadyLoad{{"half", most / 2}, {"tenth", most / 10}, {"200/s", 200}}
+	}
+	if b.only < 0 {
+		return nil
+	}
+	for i, load := range loads {
+		if err := b.atRate(r, i, load, ideal); err != nil {
 			return fmt.Errorf("%s: %w", load.name, err)
 		}
-		b.add(row)
 	}
 	return nil
+}
+
+// steadyLoad is a fixed number of failures per second.
+type steadyLoad struct {
+	name string
+	rate float64
 }
 
 // sizes measures the fastest rate with small and large bodies.
@@ -50,11 +57,11 @@ func (b *run) sizes() error {
 		if err != nil {
 			return err
 		}
-		r, err := b.newRig("sizes", size, calm(b.delay))
+		r, err := b.newRig("sizes", size, b.calm(b.delay))
 		if err != nil {
 			return err
 		}
-		_, err = b.fastest(r, "steady, fastest, "+sizeName(size), ideal, b.span)
+		_, err = b.fastest(r, "steady, fastest, "+sizeName(size), ideal)
 		r.close()
 		if err != nil {
 			return err
@@ -66,9 +73,9 @@ func (b *run) sizes() error {
 // fastest keeps a fixed number of failures under way: more than the delay alone accounts
 // for at the ideal rate, so that recoveryd and not the load decides how fast it goes. The
 // lateness is then mostly the length of the queue that is kept up.
-func (b *run) fastest(r *rig, name string, ideal float64, span time.Duration) (perSecond float64, err error) {
+func (b *run) fastest(r *rig, name string, ideal float64) (perSecond float64, err error) {
 	window := max(1000, int(b.window*ideal*b.delay.Seconds()))
-	row, err := b.measure(r, name, phase{part: "fastest", pace: load.Pace{Window: window}, span: span})
+	row, err := b.measure(r, name, phase{part: "fastest", pace: load.Pace{Window: window}})
 	if err != nil {
 		return 0, err
 	}
@@ -77,10 +84,14 @@ func (b *run) fastest(r *rig, name string, ideal float64, span time.Duration) (p
 	return row.Result, nil
 }
 
-func (b *run) atRate(r *rig, name string, rate, ideal float64) (report.Row, error) {
-	row, err := b.measure(r, "steady, "+name, phase{part: name[:1], pace: load.Pace{Rate: rate}, span: b.span})
+func (b *run) atRate(r *rig, i int, l steadyLoad, ideal float64) error {
+	row, err := b.measure(r, "steady, "+l.name, phase{part: fmt.Sprintf("rate%d", i), pace: load.Pace{Rate: l.rate}})
+	if err != nil {
+		return err
+	}
 	row.Ratio, row.Of = row.Result/ideal, "raw/3"
-	return row, err
+	b.add(row)
+	return nil
 }
 
 // mark is how far the target was at a moment.
@@ -122,7 +133,7 @@ func (b *run) measure(r *rig, name string, p phase) (row report.Row, err error) 
 		sent, err = r.publish.Send(ctx, p.pace, fixed(names(p.part, b.subjects), 0, b.delay, reported))
 		sending <- err
 	}()
-	from, to, err := b.within(r, &row, p.span)
+	from, to, err := b.within(r, &row)
 	stop()
 	if sendErr := <-sending; err == nil {
 		err = sendErr
@@ -144,14 +155,14 @@ func (b *run) measure(r *rig, name string, p phase) (row report.Row, err error) 
 }
 
 // within lets the load warm up and measures what is used while it goes on.
-func (b *run) within(r *rig, row *report.Row, span time.Duration) (from, to mark, err error) {
+func (b *run) within(r *rig, row *report.Row) (from, to mark, err error) {
 	if err = b.sleep(b.delay + b.warm); err != nil {
 		return from, to, err
 	}
 	if from, err = r.mark(r.begin); err != nil {
 		return from, to, err
 	}
-	if err = b.sleep(span); err != nil {
+	if err = b.sleep(b.span); err != nil {
 		return from, to, err
 	}
 	if to, err = r.mark(r.usage); err != nil {

@@ -13,7 +13,7 @@ const overdueBy = 3 * time.Second
 // takeoverScenario kills the daemon twice: while everything waits, until some of it is
 // overdue, and in the middle of releasing it.
 func (b *run) takeoverScenario() error {
-	r, err := b.newRig("takeover", b.farSize, calm(time.Second))
+	r, err := b.newRig("takeover", b.farSize, b.calm(time.Second))
 	if err != nil {
 		return err
 	}
