@@ -64,7 +64,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	o, err = parse([]string{"-profile", "p"})
-	if err != nil || len(o.scenarios) != len(scenarios) || o.binary != itself || o.farLead != 100*time.Second || o.outageOpen != 28*time.Second {
+	if err != nil || len(o.scenarios) != len(scenarios) || o.binary != itself || o.farLead != 125*time.Second || o.outageOpen != 28*time.Second {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	_, err = parse(strings.Fields("-runs 0 -window 0 -size 1000000 nothing"))

@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-var errFaults = errors.New("work was lost, repeated or early, see the faults above")
+var errFaults = errors.New("work was lost, repeated or early, or something could not be measured: see the faults above")
 
 // scenario is one thing that is measured.
 type scenario struct {

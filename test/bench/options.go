@@ -100,8 +100,8 @@ func (o *options) shorten(f *flag.FlagSet) {
 
 // Rates that are certainly reached, to choose how long something may take.
 const (
-	sureReports = 10_000 // reports written to the ledger, per second
-	sureHolds   = 5_000  // messages of one breaker held, per second
+	sureReports = 8_000 // reports written to the ledger, per second
+	sureHolds   = 5_000 // messages of one breaker held, per second
 )
 
 func (o *options) complete() {

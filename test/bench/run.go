@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/recoveryd/recoveryd/test/bench/internal/report"
@@ -21,15 +22,17 @@ type run struct {
 	faults     []string
 }
 
+// all runs every scenario. One that cannot be measured is a fault, and the others go on.
 func (b *run) all() error {
 	for _, name := range b.scenarios {
-		for _, s := range scenarios {
-			if s.name != name {
-				continue
-			}
-			if err := s.run(b); err != nil {
-				return fmt.Errorf("run %d, %s: %w", b.number, name, err)
-			}
+		i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
+		err := scenarios[i].run(b)
+		if b.ctx.Err() != nil {
+			return b.ctx.Err()
+		}
+		if err != nil {
+			b.fault(name, "%v", err)
+			fmt.Fprintf(b.progress, "run %d  %s: %v\n", b.number, name, err)
 		}
 	}
 	return nil

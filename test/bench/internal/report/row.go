@@ -28,7 +28,7 @@ type Report struct {
 	Environment map[string]string `json:"environment"`
 	Rows        []Row             `json:"rows"` // medians
 	Runs        [][]Row           `json:"runs"`
-	Faults      []string          `json:"faults"` // work lost, repeated or early: there must be none
+	Faults      []string          `json:"faults"` // work lost, repeated or early, and what could not be measured: there must be none
 }
 
 // Combine takes the median of each number over the runs of the same part; the maximum is
