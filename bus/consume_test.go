@@ -155,7 +155,7 @@ func TestEveryMessageEndsInSuccessOrAStoredReport(t *testing.T) {
 		return nil
 	}
 	stop := consume(t, c, newReporter(t, nc, bus.ReporterOptions{}), handler,
-		bus.ConsumeOptions{Concurrency: 32, Timeout: 300 * time.Millisecond, Grace: 100 * time.Millisecond, OnError: seen.add})
+		bus.ConsumeOptions{Concurrency: 32, Timeout: time.Second, Grace: 300 * time.Millisecond, OnError: seen.add})
 	receive(t, acks.all)
 	close(stuck)
 	if err := stop(); err != nil {
@@ -198,7 +198,7 @@ func checkReport(t *testing.T, f *schemas.Failure) {
 	text, class, code := "", "transient", ""
 	switch {
 	case i%100 == 99:
-		text, class = "the handler took longer than it may, and the handler did not return within 100ms after that", "timeout"
+		text, class = "the handler took longer than it may, and the handler did not return within 300ms after that", "timeout"
 	case i%50 == 48:
 		text, class = "query: context deadline exceeded", "timeout"
 	case i%6 == 1:
@@ -257,7 +257,7 @@ func TestSlowHandlersKeepTheirMessages(t *testing.T) {
 	t.Parallel()
 	_, nc := start(t)
 	js := jetStream(t, nc)
-	c := workConsumer(t, js, "WORK", "work.>", jetstream.ConsumerConfig{AckWait: 150 * time.Millisecond})
+	c := workConsumer(t, js, "WORK", "work.>", jetstream.ConsumerConfig{AckWait: 600 * time.Millisecond})
 	extended := make(chan *nats.Msg, 100)
 	if _, err := nc.ChanSubscribe("$JS.ACK.WORK.worker.>", extended); err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestSlowHandlersKeepTheirMessages(t *testing.T) {
 		return nil
 	}, bus.ConsumeOptions{Concurrency: 4})
 	receive(t, running)
-	for range 8 { // 400 ms
+	for range 6 { // 1.2 s
 		if m := receive(t, extended); string(m.Data) != "+WPI" {
 			t.Fatalf("answered %q", m.Data)
 		}
@@ -311,13 +311,13 @@ func TestStopWaitsForHandlers(t *testing.T) {
 	result := make(chan error, 1)
 	go func() {
 		result <- bus.Consume(ctx, c, newReporter(t, nc, bus.ReporterOptions{}), handler,
-			bus.ConsumeOptions{Concurrency: 3, Drain: 100 * time.Millisecond, Grace: 100 * time.Millisecond, OnError: seen.add})
+			bus.ConsumeOptions{Concurrency: 3, Drain: 100 * time.Millisecond, Grace: 500 * time.Millisecond, OnError: seen.add})
 	}()
 	for range 3 {
 		receive(t, started)
 	}
 	cancel()
-	if err := receive(t, result); err == nil || !strings.Contains(err.Error(), "WORK/worker: 1 handlers did not return within 100ms") {
+	if err := receive(t, result); err == nil || !strings.Contains(err.Error(), "WORK/worker: 1 handlers did not return within 500ms") {
 		t.Errorf("stopped with %v", err)
 	}
 	if reports := streamInfo(t, js, "RECOVERY_FAILED").State.Msgs; reports != 0 {

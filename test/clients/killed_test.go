@@ -85,7 +85,7 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 	t.Parallel()
 	const n, kills = 600, 4
 	r := newRig(t)
-	consumer := r.orders(time.Second)
+	consumer := r.orders(2 * time.Second)
 	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "DONE", Subjects: []string{"done.>"}}); err != nil {
 		t.Fatal(err)
 	}
