@@ -21,6 +21,10 @@ type simCheck struct {
 	put      map[string]int64 // highest generation stored, by key of the state store
 	counts   map[string]int   // what happened how often
 	moved    int              // most publishes without an answer
+	probes   []time.Time
+	ramps    map[simRampOf]*simRamp
+	ramped   map[simAway]*simRamp
+	letters  int
 }
 
 type simStateOf struct {
@@ -53,8 +57,9 @@ type simLife struct {
 }
 
 type simReported struct {
-	at      time.Time
-	verdict verdict
+	at       time.Time
+	verdict  verdict
+	unserved bool // no policy served it at that moment
 }
 
 type simCopy struct {
@@ -65,7 +70,7 @@ type simCopy struct {
 func newSimCheck(w *simWorld) *simCheck {
 	return &simCheck{
 		w: w, lives: map[string]*simLife{}, byID: map[string]*simLife{}, states: map[simStateOf]simSeen{},
-		put: map[string]int64{}, counts: map[string]int{},
+		put: map[string]int64{}, counts: map[string]int{}, ramps: map[simRampOf]*simRamp{}, ramped: map[simAway]*simRamp{},
 	}
 }
 
@@ -113,9 +118,18 @@ func (c *simCheck) reported(m *schemas.Stored) {
 	c.byID[f.ID] = l
 	p := c.w.engine.policies.Load().For(f.Subject)
 	if f.Sealed && !delivers(p, &f.Work, f.Intake) {
-		c.failf(l.name, "delivery %d came back from %s, where the policy sends nothing", f.Delivery, f.Intake)
+		if !c.w.cfg.unserved {
+			c.failf(l.name, "delivery %d came back from %s, where the policy sends nothing", f.Delivery, f.Intake)
+		}
+		f.Unseal()
+		p = c.w.engine.policies.Load().For(f.Subject)
+	}
+	if p == nil {
+		l.loose = true
+		l.reports[f.Delivery] = append(l.reports[f.Delivery], simReported{at: m.Time, unserved: true})
 		return
 	}
+	c.settled(l.name, f.Delivery)
 	v := decide(p, &f, classify(p, &f))
 	c.w.tracef("%s: report %d of delivery %d on %s (%s, fallback %d, probe %v): %s due %v attempt %d", l.name, m.Sequence, f.Delivery, f.Intake, f.Class, f.Fallback, f.Probe,
 		v.step, v.due.Sub(c.w.start).Seconds(), v.attempt)
@@ -123,7 +137,7 @@ func (c *simCheck) reported(m *schemas.Stored) {
 		l.repeated = true
 		l.loose = l.loose || r.verdict.step != v.step // the later report decided by its own time
 	}
-	l.reports[f.Delivery] = append(l.reports[f.Delivery], simReported{m.Time, v})
+	l.reports[f.Delivery] = append(l.reports[f.Delivery], simReported{at: m.Time, verdict: v})
 }
 
 // delivered checks a delivery that was stored.
@@ -131,6 +145,7 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 	l, h := c.life(m.Header), m.Header
 	n, attempt := headerNumber(h, schemas.HeaderDelivery), headerNumber(h, schemas.HeaderAttempt)
 	kind, failed := l.origin(h)
+	c.released(m)
 	c.w.tracef("%s: delivery %d attempt %d stored on %s (%s, generation %s, held %s)", l.name, n, attempt, m.Subject, kind,
 		h.Get(schemas.HeaderGeneration), h.Get(schemas.HeaderHeld))
 	reports := l.reports[failed]
@@ -141,6 +156,7 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 	c.follow(l, failed, kind)
 	if h.Get(schemas.HeaderProbe) != "" {
 		l.probes++
+		c.probes = append(c.probes, m.Time)
 	}
 	l.attempt = max(l.attempt, attempt)
 	if attempt > headerNumber(h, schemas.HeaderMaxAttempts) {
@@ -152,7 +168,7 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 	copies := l.copies[failed]
 	l.copies[failed] = append(copies, simCopy{m.Time, h.Get(schemas.HeaderMsgID)})
 	decided := slices.ContainsFunc(reports, func(r simReported) bool {
-		return r.verdict.step == schemas.StepRetry && r.verdict.attempt == attempt
+		return r.unserved || r.verdict.step == schemas.StepRetry && r.verdict.attempt == attempt
 	})
 	if !decided {
 		c.failf(l.name, "delivery %d is attempt %d, the report decided for %s, attempt %d", n, attempt, reports[0].verdict.step, reports[0].verdict.attempt)
@@ -224,6 +240,7 @@ func (c *simCheck) letter(m *schemas.Stored) {
 	c.w.tracef("%s: letter after delivery %d, %s: %s", l.name, failed, reason, h.Get(schemas.HeaderError))
 	c.counts["letter "+reason]++
 	l.letter = reason
+	c.letters++
 	switch reason {
 	case schemas.ReasonUndeliverable, schemas.ReasonFallbacksFailed:
 		l.loose = true
@@ -236,7 +253,7 @@ func (c *simCheck) letter(m *schemas.Stored) {
 	switch reason {
 	case schemas.ReasonExhausted, schemas.ReasonPermanent:
 		decided := slices.ContainsFunc(l.reports[failed], func(r simReported) bool {
-			return r.verdict.step != schemas.StepRetry && r.verdict.reason == reason
+			return r.unserved || r.verdict.step != schemas.StepRetry && r.verdict.reason == reason
 		})
 		if !decided {
 			c.failf(l.name, "letter %s after delivery %d, the report decided otherwise", reason, failed)
@@ -246,6 +263,10 @@ func (c *simCheck) letter(m *schemas.Stored) {
 			c.failf(l.name, "letter %s though no subject was without a stream for long", reason)
 		}
 	case schemas.ReasonRefused, schemas.ReasonMalformed:
+		if reason == schemas.ReasonRefused && c.w.cfg.unserved {
+			l.loose = true
+			break
+		}
 		c.failf(l.name, "letter %s: %s", reason, h.Get(schemas.HeaderError))
 	}
 	c.follow(l, failed, "dead")
@@ -276,7 +297,9 @@ func (c *simCheck) outcome(m *schemas.Stored) {
 	}
 }
 
-func (c *simCheck) success(m *schemas.Stored) {}
+func (c *simCheck) success(m *schemas.Stored) {
+	c.settled(m.Header.Get(headerWork), headerNumber(m.Header, schemas.HeaderDelivery))
+}
 
 func (c *simCheck) handled(h schemas.Header) {
 	l := c.life(h)
@@ -300,8 +323,61 @@ func (c *simCheck) left(m *schemas.Stored) {
 	c.w.tracef("%s: entry %d gone from %s", l.name, m.Sequence, m.Subject)
 }
 
+// publishing holds that work which is due is not sent while its breaker is not closed.
 func (c *simCheck) publishing(o *simOwner, e *effect) {
-	c.moved = max(c.moved, o.loop.shard.flying)
+	s, it := o.loop.shard, e.item
+	c.moved = max(c.moved, s.flying)
+	if it.stage != stageMoving || it.move != moveDeliver || it.tries != 1 || it.step != schemas.StepRetry ||
+		it.lane != nil && it.lane.kind == schemas.LaneHeld || it.policy.Breaker.Disabled || len(c.w.cfg.reloads) > 0 {
+		return
+	}
+	if state := s.set(it.policy.Name).State(it.key); state != strategies.Closed && state != strategies.Disabled {
+		c.failf(it.work.Header.Get(headerWork), "sent while breaker %s is %s", it.key, state)
+	}
+}
+
+// released counts what is on its way along the ramp of a breaker.
+func (c *simCheck) released(m *schemas.Stored) {
+	generation, _ := strconv.ParseInt(m.Header.Get(schemas.HeaderGeneration), 10, 64)
+	if !c.w.cfg.punctual || generation == 0 || m.Header.Get(schemas.HeaderProbe) != "" {
+		return
+	}
+	work := schemas.Work{Subject: m.Header.Get(schemas.HeaderSubject)}
+	p := c.w.engine.policies.Load().For(work.Subject)
+	ramp := c.ramps[simRampOf{breakerKey{p.Name, p.BreakerKey(&work)}, generation}]
+	if ramp == nil || p.Breaker.Evidence != strategies.EvidenceReport || p.Breaker.OutcomeTimeout < 3*time.Second {
+		return
+	}
+	away := simAway{m.Header.Get(headerWork), headerNumber(m.Header, schemas.HeaderDelivery)}
+	ramp.away[away] = true
+	c.ramped[away] = ramp
+	if len(ramp.away) > ramp.peak {
+		c.failf(away.name, "%d releases of generation %d are on their way, the limit was at most %d", len(ramp.away), generation, ramp.peak)
+	}
+}
+
+func (c *simCheck) settled(name string, delivery int) {
+	away := simAway{name, delivery}
+	if ramp := c.ramped[away]; ramp != nil {
+		delete(ramp.away, away)
+		delete(c.ramped, away)
+	}
+}
+
+// simRamp is what is on its way of one recovery, and the highest limit it had so far.
+type simRamp struct {
+	peak int
+	away map[simAway]bool
+}
+
+type simRampOf struct {
+	key        breakerKey
+	generation int64
+}
+
+type simAway struct {
+	name     string
+	delivery int
 }
 
 // observe follows the breakers: what an owner was told of a key must stay what it knows.
@@ -368,6 +444,15 @@ func (c *simCheck) shard(o *simOwner) {
 		}
 		if state := s.set(at.key.policy).State(at.key.key); state != seen.state {
 			c.failf("", "breaker %s is %s, it was last %s", at.key.key, state, seen.state)
+		}
+		if seen.state == strategies.Recovering && c.w.cfg.punctual {
+			snapshot, _ := s.set(at.key.policy).Snapshot(at.key.key)
+			of := simRampOf{at.key, seen.generation}
+			if c.ramps[of] == nil {
+				c.ramps[of] = &simRamp{away: map[simAway]bool{}}
+			}
+			ramp := c.ramps[of]
+			ramp.peak = max(ramp.peak, snapshot.RampLimit)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package handlers
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -19,6 +20,7 @@ type simConfig struct {
 	takeover time.Duration // longest time until a shard has another owner
 	work     time.Duration // longest time a delivery takes
 	capacity int           // deliveries of one subject at the same time, 0 = any
+	remote   float64       // chance that another replica owns a shard, which hears of successes by the ledger
 
 	works            int
 	active           time.Duration // faults and new work come within this time
@@ -27,6 +29,8 @@ type simConfig struct {
 	reloads          []*Policies
 	rates            simRates
 	kills            int
+	operations       int  // an operator's
+	unserved         bool // some work has no policy for a while
 
 	punctual    bool // nothing may make a release late but a breaker
 	zombies     bool // shards change owners
@@ -50,7 +54,7 @@ func drawConfig(rng *rand.Rand) simConfig {
 		shards: 1 + rng.IntN(3), near: pick(5*time.Second, 5*time.Second, time.Second, 30*time.Second),
 		memory: 32 << 20, maxNear: 50_000, inflight: 64,
 		latency: pick(0, 2*time.Millisecond, 20*time.Millisecond), takeover: pick(time.Second, 10*time.Second), work: pick(10*time.Millisecond, time.Second),
-		works: 5 + rng.IntN(40), active: pick(30*time.Second, 2*time.Minute, 5*time.Minute), poisonEverywhere: maybe(0.5),
+		works: 5 + rng.IntN(40), active: pick(30*time.Second, 2*time.Minute, 5*time.Minute), poisonEverywhere: maybe(0.5), remote: 0.5,
 	}
 	if maybe(0.2) {
 		c.capacity = 1 + rng.IntN(5)
@@ -63,14 +67,32 @@ func drawConfig(rng *rand.Rand) simConfig {
 	c.policies = compile(doc)
 	calm := maybe(0.25)
 	c.punctual = calm && !tight
+	if maybe(0.2) {
+		c.operations = 1 + rng.IntN(3)
+	}
 	if !calm {
 		c.drawFaults(rng)
 		if maybe(0.2) {
-			drawBreaker(rng, &doc.Policies[0])
-			c.reloads = append(c.reloads, compile(doc))
+			c.drawReloads(rng, doc)
 		}
 	}
 	return c
+}
+
+// drawReloads changes the breaker of a policy, and perhaps its name or what is served.
+func (c *simConfig) drawReloads(rng *rand.Rand, doc schemas.PolicyDocument) {
+	doc.Policies = slices.Clone(doc.Policies)
+	drawBreaker(rng, &doc.Policies[0])
+	if rng.Float64() < 0.3 {
+		doc.Policies[0].Name = "renamed"
+	}
+	if rng.Float64() < 0.3 {
+		doc.Policies[1].Subjects, c.unserved = []string{"f.>"}, true
+	}
+	c.reloads = append(c.reloads, compile(doc))
+	if rng.Float64() < 0.5 {
+		c.reloads = append(c.reloads, c.policies)
+	}
 }
 
 func (c *simConfig) drawFaults(rng *rand.Rand) {

@@ -42,7 +42,7 @@ type simWorkers struct {
 	busy    map[string]int // deliveries in progress, by subject
 	pending int            // deliveries and reports without an end
 	failed  int
-	handled int
+	lastAt  time.Time // when the last delivery ended
 }
 
 func newSimWorkers(w *simWorld) *simWorkers {
@@ -78,7 +78,6 @@ func (h *simWorkers) receive(m *schemas.Stored) {
 	work := h.works[header.Get(headerWork)]
 	body := m.Body
 	h.w.after(h.w.latency(), func() {
-		h.handled++
 		h.busy[subject]++
 		if c := h.w.cfg.capacity; c > 0 && h.busy[subject] > c {
 			h.failed++
@@ -129,6 +128,7 @@ func (h *simWorkers) verdict(work *simWork, subject string, delivery int) *simVe
 func (h *simWorkers) done(subject string, header schemas.Header, body []byte, v *simVerdict) {
 	h.busy[subject]--
 	h.pending--
+	h.lastAt = h.w.now
 	echo := schemas.Header{}
 	for name, values := range header {
 		if !strings.HasPrefix(name, "Nats-") {
@@ -137,7 +137,7 @@ func (h *simWorkers) done(subject string, header schemas.Header, body []byte, v 
 	}
 	if v == nil {
 		h.w.check.handled(header)
-		if p := h.w.engine.policies.Load().For(header.Get(schemas.HeaderSubject)); p.Breaker.Evidence == strategies.EvidenceReport {
+		if p := h.w.engine.policies.Load().For(header.Get(schemas.HeaderSubject)); p != nil && p.Breaker.Evidence == strategies.EvidenceReport {
 			h.send(schemas.Message{Subject: simSubjects.Succeeded(subject), Header: echo})
 		}
 		return

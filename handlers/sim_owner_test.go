@@ -70,8 +70,8 @@ func (w *simWorld) own(index int) {
 			if !o.alive {
 				return
 			}
-			if w.chance(0.5) {
-				w.engine.loops[index] = o.loop // else another replica owns it, and hears of successes by the ledger
+			if !w.chance(w.cfg.remote) {
+				w.engine.loops[index] = o.loop
 			}
 			o.fed = true
 			w.streams.intake[index].renew()

@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+	"github.com/recoveryd/recoveryd/strategies"
 )
 
 var (
@@ -68,6 +71,19 @@ func TestSimulation(t *testing.T) {
 	t.Logf("%d runs, %d steps: %v", *simRuns, steps, counts)
 }
 
+// The same seed is the same run, step by step.
+func TestSimulationRepeats(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		one, other := simulate(seed, true), simulate(seed, true)
+		for i := range one.traced {
+			if i >= len(other.traced) || one.traced[i] != other.traced[i] {
+				t.Fatalf("seed %d differs in line %d of %d:\n%s\n%s", seed, i, len(one.traced), one.traced[i], other.traced[min(i, len(other.traced)-1)])
+			}
+		}
+	}
+}
+
 // simulate is one run.
 func simulate(seed uint64, tracing bool) *simWorld {
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -105,6 +121,9 @@ func (w *simWorld) plan() {
 	w.planWindows()
 	for range c.kills {
 		w.after(w.between(0, c.active), w.kill)
+	}
+	for range c.operations {
+		w.after(w.between(0, c.active), w.operate)
 	}
 	for _, p := range c.reloads {
 		w.after(w.between(0, c.active), func() { w.reload(p) })
@@ -165,6 +184,22 @@ func (w *simWorld) kill() {
 	default:
 		o.depose(w.between(0, 20*time.Second), false)
 	}
+}
+
+// operate is an operator's decision about a breaker; what has no end by itself gets one.
+func (w *simWorld) operate() {
+	work := schemas.Work{Subject: simTargets[w.rng.IntN(len(simTargets))]}
+	p := w.engine.policies.Load().For(work.Subject)
+	if p == nil {
+		return
+	}
+	k := breakerKey{p.Name, p.BreakerKey(&work)}
+	to := []strategies.State{strategies.ForcedOpen, strategies.Disabled, strategies.Closed, strategies.HalfOpen}[w.rng.IntN(4)]
+	op := strategies.Operation{To: to, Actor: "operator", Reason: "because"}
+	if to == strategies.ForcedOpen || to == strategies.Disabled {
+		op.Until = w.now.Add(w.between(time.Second, 2*time.Minute)).UnixNano()
+	}
+	w.owners[simSubjects.Partition(k.key, w.cfg.shards)].do(func(s *shard, now time.Time) { s.operate(now, k, op) })
 }
 
 func (w *simWorld) reload(p *Policies) {
