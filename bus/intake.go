@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ const (
 	intakePending    = 100_000
 	intakeBatch      = 1024
 	intakeBytes      = 2 << 20
-	successesWait    = 30 * time.Second
+	successesWait    = 10 * time.Second
 	successesPending = 10_000
 )
 
@@ -31,14 +32,45 @@ const (
 // ahead. It runs until ctx is done or stop is called; stop waits for on and must not be
 // called from it. What is not settled by then is delivered again, to whoever comes next.
 func (b *Bus) Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report), over func(error)) (stop func(), err error) {
-	claim := claim{bus: b, stream: b.stream(failed), shard: shard, since: since.UnixNano()}
-	feed := feed{bus: b, stream: claim.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
-		attach: claim.attach, on: b.reports(on), over: over}
-	stop, err = feed.start(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("intake of shard %d: %w", shard, err)
+	claims := []*claim{{bus: b, stream: b.stream(failed), shard: shard, since: since.UnixNano(),
+		prefix: shardConsumer(shard), filters: []string{b.cfg.Subjects.Intake(shard, ">")}}}
+	if shard == 0 {
+		// The server stores reports whose subject holds a wildcard, but its transform
+		// passes them over. They have a consumer of their own, because one with more
+		// than one filter costs the server far more for every message. Its two filters
+		// together are the subject of the stream; as one, the server would take the
+		// consumer for one without a filter.
+		claims = append(claims, &claim{bus: b, stream: b.stream(failed), shard: shard, since: since.UnixNano(),
+			prefix: strayConsumer, filters: []string{b.cfg.Subjects.Failed("*"), b.cfg.Subjects.Failed("*.>")}})
+		on = oneAtATime(on)
+	}
+	var stops []func()
+	stop = func() {
+		for _, s := range stops {
+			s()
+		}
+	}
+	for _, c := range claims {
+		feed := feed{bus: b, stream: c.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
+			attach: c.attach, on: b.reports(on), over: over}
+		one, err := feed.start(ctx)
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("intake of shard %d: %w", shard, err)
+		}
+		stops = append(stops, one)
 	}
 	return stop, nil
+}
+
+// oneAtATime keeps the promise that on is not called by two goroutines at once.
+func oneAtATime(on func(schemas.Report)) func(schemas.Report) {
+	var mu sync.Mutex
+	return func(r schemas.Report) {
+		mu.Lock()
+		defer mu.Unlock()
+		on(r)
+	}
 }
 
 // Successes delivers reports of success; all replicas share one consumer. Otherwise as
@@ -86,34 +118,31 @@ func (b *Bus) reports(on func(schemas.Report)) func(*nats.Msg, place) error {
 // claim holds a shard's place at the stream of failures: one durable consumer, named by
 // shard and by when the owner became it.
 type claim struct {
-	bus    *Bus
-	stream string
-	shard  int
-	since  int64 // unix nanoseconds
-	made   bool  // the consumer was made once
+	bus     *Bus
+	stream  string
+	shard   int
+	prefix  string // of the consumer's name, before since
+	filters []string
+	since   int64 // unix nanoseconds
 }
 
 // claimTries bounds the race with another owner, which one of both always wins.
 const claimTries = 5
 
-func (c *claim) name(since int64) string {
-	return "shard-" + strconv.Itoa(c.shard) + "-" + strconv.FormatInt(since, 10)
-}
+func (c *claim) name(since int64) string { return c.prefix + strconv.FormatInt(since, 10) }
 
+// attach makes the consumer, also anew after an interruption: what was on its way then
+// would else be delivered again only after the AckWait. What is in hand comes again, too,
+// and is recognised; acknowledgements of before still count, as the name is the same.
 func (c *claim) attach(ctx context.Context) (string, error) {
 	ctx, cancel := c.bus.bounded(ctx)
 	defer cancel()
 	var err error
 	for range claimTries {
-		var mine bool
-		if mine, err = c.clear(ctx); err != nil {
+		if err = c.clear(ctx); err != nil {
 			return "", err
 		}
-		if mine { // a mere interruption: what is unsettled stays where it is
-			return c.name(c.since), nil
-		}
 		if err = c.make(ctx); err == nil {
-			c.made = true
 			return c.name(c.since), nil
 		}
 		if codeOf(err) != codeWorkQueueTaken {
@@ -123,34 +152,38 @@ func (c *claim) attach(ctx context.Context) (string, error) {
 	return "", clientError(err)
 }
 
-// clear deletes the consumers of former owners, and our own if this claim did not make it.
-func (c *claim) clear(ctx context.Context) (mine bool, err error) {
+// clear deletes the consumers of former owners and our own.
+func (c *claim) clear(ctx context.Context) error {
 	names, err := c.bus.consumers(ctx, c.stream)
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, name := range names {
-		since, ok := ownerSince(name, c.shard)
+		since, ok := ownerSince(name, c.prefix)
 		switch {
 		case !ok:
 			continue
 		case since > c.since:
-			return false, fmt.Errorf("%w: shard %d has a later owner, %s", schemas.ErrConflict, c.shard, name)
-		case since == c.since && c.made:
-			mine = true
-			continue
+			return fmt.Errorf("%w: shard %d has a later owner, %s", schemas.ErrConflict, c.shard, name)
 		}
 		if err := c.bus.request(ctx, "CONSUMER.DELETE."+c.stream+"."+name, nil, &struct{}{}); err != nil && !errors.Is(err, schemas.ErrNotFound) {
-			return false, err
+			return err
 		}
 	}
-	return mine, nil
+	return nil
 }
 
 func (c *claim) make(ctx context.Context) error {
+	one, several := c.filters[0], c.filters
+	if len(several) == 1 {
+		several = nil
+	} else {
+		one = ""
+	}
 	_, err := c.bus.js.CreateConsumer(ctx, c.stream, jetstream.ConsumerConfig{
 		Durable:        c.name(c.since),
-		FilterSubjects: c.filters(),
+		FilterSubject:  one,
+		FilterSubjects: several,
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        intakeWait,
 		MaxDeliver:     -1,
@@ -158,16 +191,6 @@ func (c *claim) make(ctx context.Context) error {
 		Metadata:       map[string]string{ownerKey: owner},
 	})
 	return err
-}
-
-// filters gives the first shard also the reports whose subject holds a wildcard: the
-// server stores them, but its transform passes them over. Nobody else would refuse them.
-func (c *claim) filters() []string {
-	filters := []string{c.bus.cfg.Subjects.Intake(c.shard, ">")}
-	if c.shard == 0 {
-		filters = append(filters, c.bus.cfg.Subjects.Failed(">"))
-	}
-	return filters
 }
 
 // consumers lists the names of a stream's consumers.

@@ -141,7 +141,7 @@ func (b *Bus) LatestOwner(ctx context.Context, shard int) (time.Time, error) {
 	}
 	var latest int64
 	for _, name := range names {
-		if since, ok := ownerSince(name, shard); ok {
+		if since, ok := ownerSince(name, shardConsumer(shard)); ok {
 			latest = max(latest, since)
 		}
 	}
@@ -151,9 +151,15 @@ func (b *Bus) LatestOwner(ctx context.Context, shard int) (time.Time, error) {
 	return time.Unix(0, latest), nil
 }
 
+// strayConsumer begins the name of the consumer of reports that the transform passed over.
+const strayConsumer = "stray-"
+
+// shardConsumer begins the names of the consumers of a shard's owners.
+func shardConsumer(shard int) string { return "shard-" + strconv.Itoa(shard) + "-" }
+
 // ownerSince reads the name that an owner's consumer has.
-func ownerSince(name string, shard int) (since int64, ok bool) {
-	text, ok := strings.CutPrefix(name, "shard-"+strconv.Itoa(shard)+"-")
+func ownerSince(name, prefix string) (since int64, ok bool) {
+	text, ok := strings.CutPrefix(name, prefix)
 	if !ok {
 		return 0, false
 	}

@@ -58,6 +58,7 @@ type shard struct {
 
 	stopping bool
 	out      []effect
+	spare    []effect
 }
 
 func newShard(c shardConfig, p *Policies) *shard {
@@ -112,10 +113,12 @@ func (s *shard) policyFor(subject string) *Policy {
 	return p
 }
 
-// effects takes what the last steps want done.
+// effects takes what the last steps want done. It is valid until the call after the next:
+// two buffers take turns.
 func (s *shard) effects() []effect {
 	out := s.out
-	s.out = nil
+	clear(s.spare)
+	s.out, s.spare = s.spare[:0], out
 	return out
 }
 
