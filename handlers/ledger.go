@@ -229,6 +229,9 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 			Error: e.err.Error(), Header: e.stored.Header, Body: e.stored.Body,
 		}
 		it.step, it.due, it.reason, it.kind = schemas.StepDead, now, schemas.ReasonMalformed, schemas.KindDead
+	} else if l.kind == schemas.LaneHeld {
+		// By the policy that held it: another one may serve the subject now.
+		s.name(l, breakerKey{e.entry.Policy, e.entry.Key})
 	}
 	return it
 }
@@ -249,11 +252,10 @@ func (s *shard) enter(now time.Time, it *item) {
 	case it.policy == nil && it.step != schemas.StepDead:
 		it.kind = schemas.KindRejected
 		s.letter(now, it, schemas.ReasonRefused, fmt.Sprintf("no policy serves %q any more", it.work.Subject))
-	case it.lane.kind == schemas.LaneHeld:
-		it.stage = stageWaiting
-		s.name(it.lane, breakerKey{it.policyName(), it.key})
 	case it.step == schemas.StepDead:
 		s.start(now, it, moveLetter)
+	case it.lane.kind == schemas.LaneHeld:
+		it.stage = stageWaiting
 	case it.lane.kind == schemas.LaneSignal && it.record != nil:
 		s.count(now, it)
 		s.proceed(now, it)

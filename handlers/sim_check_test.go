@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -239,6 +240,9 @@ func (c *simCheck) letter(m *schemas.Stored) {
 	failed, reason := headerNumber(h, schemas.HeaderDelivery), h.Get(schemas.HeaderReason)
 	c.w.tracef("%s: letter after delivery %d, %s: %s", l.name, failed, reason, h.Get(schemas.HeaderError))
 	c.counts["letter "+reason]++
+	if h.Get(headerWork) == "" && reason == schemas.ReasonMalformed {
+		return // of what was no entry
+	}
 	l.letter = reason
 	c.letters++
 	switch reason {
@@ -275,6 +279,9 @@ func (c *simCheck) letter(m *schemas.Stored) {
 func (c *simCheck) outcome(m *schemas.Stored) {
 	o, _, err := schemas.ParseOutcome(m.Body)
 	l := c.byID[o.ID]
+	if strings.HasPrefix(o.ID, "ledger-") && o.Reason == schemas.ReasonMalformed {
+		return // what was no entry is kept as a letter
+	}
 	if err != nil || l == nil {
 		c.failf("", "outcome on %s: %v", m.Subject, err)
 		return

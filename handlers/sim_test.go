@@ -122,6 +122,9 @@ func (w *simWorld) plan() {
 	for range c.kills {
 		w.after(w.between(0, c.active), w.kill)
 	}
+	if w.chance(0.1) {
+		w.after(w.between(0, c.active), w.litter)
+	}
 	for range c.operations {
 		w.after(w.between(0, c.active), w.operate)
 	}
@@ -200,6 +203,15 @@ func (w *simWorld) operate() {
 		op.Until = w.now.Add(w.between(time.Second, 2*time.Minute)).UnixNano()
 	}
 	w.owners[simSubjects.Partition(k.key, w.cfg.shards)].do(func(s *shard, now time.Time) { s.operate(now, k, op) })
+}
+
+// litter writes what is no entry to a lane.
+func (w *simWorld) litter() {
+	policy := w.engine.policies.Load().All()[0].Name
+	lanes := []string{
+		simSubjects.Held(0, breakerKey{policy, "a.one"}.String()), simSubjects.Due(0, w.now.Unix()+w.rng.Int64N(20)-10), simSubjects.Signal(0),
+	}
+	w.streams.ledger.append(schemas.Message{Subject: lanes[w.rng.IntN(len(lanes))], Header: schemas.Header{schemas.HeaderEntry: {"litter"}}})
 }
 
 func (w *simWorld) reload(p *Policies) {
