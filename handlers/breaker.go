@@ -127,10 +127,16 @@ func (s *shard) store(k breakerKey) {
 	s.emit(e)
 }
 
-// storing says whether the state of a breaker is on its way to the store.
+// storing says whether the state of a breaker is on its way to the store, or a lane is
+// being purged.
 func (s *shard) storing() bool {
 	for _, r := range s.records {
 		if r.writing {
+			return true
+		}
+	}
+	for _, l := range s.lanes {
+		if l.purging {
 			return true
 		}
 	}

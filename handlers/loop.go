@@ -239,7 +239,7 @@ const handOver = 1500 * time.Millisecond
 
 // settle ends the shard: nothing new is begun, what is in flight gets its answer.
 func (l *loop) settle(grace time.Duration) {
-	l.shard.stopping = true
+	l.shard.stop()
 	deadline, soon := time.NewTimer(grace), time.NewTimer(min(grace, handOver))
 	defer deadline.Stop()
 	defer soon.Stop()
