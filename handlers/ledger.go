@@ -279,13 +279,22 @@ func (s *shard) name(l *lane, k breakerKey) {
 func (s *shard) trim(l *lane) {
 	n := l.prefix()
 	all := l.complete() && n == len(l.entries) && l.coming == 0
-	if n > 0 && !l.purging && (all || n >= purgeBatch) {
+	if n > 0 && !l.purging && (all || n >= purgeBatch || s.stopping) {
 		e := effect{kind: effPurge, lane: l}
 		e.before, e.least, e.most = l.cut(n)
 		l.purging = true
 		s.emit(e)
 	}
 	s.forgetLane(l)
+}
+
+// stop begins nothing new, and purges what is settled: the next owner would release it
+// again, and only a target that still remembers it would recognise it.
+func (s *shard) stop() {
+	s.stopping = true
+	for _, l := range s.lanes {
+		s.trim(l)
+	}
 }
 
 // forgetLane forgets a lane of which nothing is left: a slot, and a held lane once its

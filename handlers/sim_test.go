@@ -175,7 +175,7 @@ func (w *simWorld) kill() {
 		o.end()
 	case 1:
 		w.tracef("shard %d: owner %d gives back", o.shard, o.name)
-		o.loop.shard.stopping = true
+		o.loop.shard.stop()
 		w.after(8*time.Second, func() {
 			if o.alive {
 				o.end()
