@@ -209,6 +209,19 @@ func (s *shard) count(now time.Time, it *item) {
 	}
 }
 
+// withdraw takes back a release that the target had already, from an owner before this one:
+// its outcome may have come and gone, so nothing is learnt by waiting for it.
+func (s *shard) withdraw(now time.Time, it *item) {
+	if it.generation == 0 || it.step != schemas.StepRetry {
+		return
+	}
+	k := breakerKey{it.policyName(), it.key}
+	s.step(now, k, strategies.Input{
+		Kind: strategies.InWithdrawn, ID: it.work.ID, Delivery: it.number, Generation: it.generation, Lane: s.laneLength(k),
+	})
+	s.dirty = append(s.dirty, k)
+}
+
 // success tells the breaker of a success that was reported.
 func (s *shard) success(now time.Time, k breakerKey, r *schemas.Success) {
 	s.step(now, k, strategies.Input{

@@ -131,6 +131,7 @@ func (s *shard) delivery(now time.Time, it *item) (m schemas.Message, ok bool) {
 		return m, false
 	}
 	it.target = d.Target
+	it.work.KeepDigest()
 	return s.sealer.Message(&it.work, d), true
 }
 
@@ -203,10 +204,14 @@ func (s *shard) again(now time.Time, it *item) {
 
 // moved goes on with an item whose move is stored.
 func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
+	repeated := it.tries > 1
 	it.tries = 0
 	switch it.move {
 	case moveDeliver:
 		s.targetOK(it.target)
+		if ack.Duplicate && !repeated {
+			s.withdraw(now, it)
+		}
 		s.await(it, ack)
 		it.lateness = max(0, now.Sub(it.due))
 		kind := schemas.KindRedelivered
@@ -256,7 +261,7 @@ func (s *shard) tell(now time.Time, it *item) {
 		it.tries++
 		return
 	}
-	m, err := s.subjects.OutcomeMessage(&it.tells[0], it.work.Body, now)
+	m, err := s.subjects.OutcomeMessage(&it.tells[0], &it.work, now)
 	if err != nil {
 		s.alarm(now, "publish outcome", it.work.Subject, err)
 		s.told(now, it)

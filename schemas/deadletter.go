@@ -115,3 +115,10 @@ func ParseDeadLetter(m *Stored) (DeadLetter, error) {
 	d.Truncated, d.Barred = parseTruncated(user), parseAside(own)
 	return d, err
 }
+
+// StoreState is how the store of dead letters is filled.
+type StoreState struct {
+	Messages, Bytes     uint64
+	FirstSeq, LastSeq   uint64 // LastSeq also counts letters that are gone
+	FirstTime, LastTime time.Time
+}

@@ -182,19 +182,33 @@ func decode(data []byte, v any, unknown bool) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return errors.New("missing")
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if unknown == unknownRefuse {
-		dec.DisallowUnknownFields()
+	if unknown == unknownPass {
+		return decodeError(json.Unmarshal(data, v))
 	}
-	if err := dec.Decode(v); err != nil {
-		var t *json.UnmarshalTypeError
-		if errors.As(err, &t) {
-			return errors.New(strings.TrimPrefix(fmt.Sprintf("%s: is a %s, must be a %s", t.Field, t.Value, t.Type), ": "))
-		}
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := decodeError(dec.Decode(v)); err != nil {
+		return err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("something follows the JSON value")
+		return errTrailing
 	}
 	return nil
+}
+
+var errTrailing = errors.New("something follows the JSON value")
+
+// decodeError names the field instead of the Go type.
+func decodeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var t *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &t):
+		return errors.New(strings.TrimPrefix(fmt.Sprintf("%s: is a %s, must be a %s", t.Field, t.Value, t.Type), ": "))
+	case strings.Contains(err.Error(), "after top-level value"):
+		return errTrailing
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 }

@@ -87,9 +87,13 @@ type Outcome struct {
 }
 
 // OutcomeMessage is the CloudEvent that tells an outcome. The same outcome told again has
-// the same message id, so subscribers see it once.
-func (s Subjects) OutcomeMessage(o *Outcome, body []byte, at time.Time) (Message, error) {
-	w := Work{ID: o.ID, Subject: o.Subject, Replay: o.Replay, Body: body}
+// the same message id, so subscribers see it once. of is the work that it is about, whose
+// body tells works with equal ids apart; nil if it is not at hand.
+func (s Subjects) OutcomeMessage(o *Outcome, of *Work, at time.Time) (Message, error) {
+	w := Work{ID: o.ID, Subject: o.Subject, Replay: o.Replay}
+	if of != nil {
+		w.Body, w.digest = of.Body, of.digest
+	}
 	step := o.Kind
 	if o.Fallback != nil {
 		step += fmt.Sprint(*o.Fallback)

@@ -32,7 +32,7 @@ func TestEntriesComeBackAsTheyWere(t *testing.T) {
 func TestBrokenEntriesAreRefused(t *testing.T) {
 	t.Parallel()
 	for state, want := range map[string]string{
-		"": "missing", "{": "unexpected EOF", "[]": "is a array", `{"id":"1","s":"a","st":"later"}`: "no step",
+		"": "missing", "{": "unexpected end", "[]": "is a array", `{"id":"1","s":"a","st":"later"}`: "no step",
 		`{"s":"a","st":"retry"}`: "missing", `{"id":"1","st":"retry"}`: "missing", `{"id":"1","s":"a","st":"retry"}{}`: "follows", `{"id":1}`: "id: is a number",
 	} {
 		_, err := ParseEntry(&Stored{Message: Message{Subject: "recovery.ledger.0.signal", Header: headers(HeaderEntry, state)}, Sequence: 7})

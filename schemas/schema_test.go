@@ -197,7 +197,7 @@ func TestWrittenOutcomesFitTheSchema(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(t *rapid.T) {
 				o := anOutcome(kind).Draw(t, "outcome")
-				m, err := subjects.OutcomeMessage(&o, aBody.Draw(t, "body"), aTime.Draw(t, "at"))
+				m, err := subjects.OutcomeMessage(&o, &Work{Body: aBody.Draw(t, "body")}, aTime.Draw(t, "at"))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -29,6 +29,8 @@ type Work struct {
 	Header Header // the user's headers that travel; never changed in place
 	Barred Header // the reporter's headers that must not; kept on a dead letter
 	Body   []byte
+
+	digest *[sha256.Size]byte // of the body, if it was kept
 }
 
 // NoFallback is the fallback index of work that is on its original subject.
@@ -45,7 +47,7 @@ type Origin struct {
 // Size is what the work takes in memory, in bytes, roughly.
 func (w *Work) Size() int {
 	const each = 96 // of a header in its map, besides its bytes
-	return 512 + len(w.Body) + len(w.History) + len(w.Error) +
+	return 1300 + len(w.Body) + len(w.History) + len(w.Error) +
 		w.Header.Size() + w.Barred.Size() + each*(len(w.Header)+len(w.Barred))
 }
 
@@ -73,9 +75,21 @@ func (w *Work) MsgID(step Step, delivery int) string {
 	}
 	buf = binary.BigEndian.AppendUint32(buf, uint32(delivery))
 	buf = binary.BigEndian.AppendUint32(buf, uint32(w.Replay))
-	body := sha256.Sum256(w.Body)
+	body := w.digest
+	if body == nil {
+		sum := sha256.Sum256(w.Body)
+		body = &sum
+	}
 	sum := sha256.Sum256(append(buf, body[:]...))
 	return hex.EncodeToString(sum[:16])
+}
+
+// KeepDigest computes the hash of the body that all message ids need, once.
+func (w *Work) KeepDigest() {
+	if w.digest == nil {
+		sum := sha256.Sum256(w.Body)
+		w.digest = &sum
+	}
 }
 
 // deriveID makes the id of work whose reporter chose none, from parts that are the same

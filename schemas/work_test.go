@@ -115,7 +115,7 @@ func TestPublishedLevels(t *testing.T) {
 func TestOutcomesToldAgainHaveTheSameID(t *testing.T) {
 	t.Parallel()
 	id := func(o Outcome, body string, at time.Time) string {
-		m, err := subjects.OutcomeMessage(&o, []byte(body), at)
+		m, err := subjects.OutcomeMessage(&o, &Work{Body: []byte(body)}, at)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,6 +36,21 @@ func (t *trip) probe(c *BreakerConfig, in *Input, work Hash) {
 	t.round.tried = append(t.round.tried, idHash(in.ID))
 }
 
+// withdraw takes back a release that reached nobody, as if it had not been made: no outcome will come for it.
+func (b *breaker) withdraw(in *Input) {
+	t := b.more
+	if t == nil {
+		return
+	}
+	if _, live := t.settle(in); !live {
+		return
+	}
+	t.idleSince = in.Now
+	if i := slices.Index(t.round.tried, idHash(in.ID)); i >= 0 && b.state == HalfOpen {
+		t.round.tried = slices.Delete(t.round.tried, i, i+1)
+	}
+}
+
 // settleProbe takes the outcome of a live lease. Any other outcome is no verdict: it may be older than the outage.
 func (b *breaker) settleProbe(c *BreakerConfig, in *Input, out *Output) {
 	t := b.more

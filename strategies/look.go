@@ -30,7 +30,7 @@ func (b *breaker) nextLook(c *BreakerConfig, in *Input, out *Output) int64 {
 		return b.nextOperator(in, out)
 	}
 	// The lane is known only to a Tick, so what frees a slot asks for one.
-	if !ticked && (out.Changed || in.Kind == InFailure || in.Kind == InSuccess) {
+	if !ticked && (out.Changed || in.Kind == InFailure || in.Kind == InSuccess || in.Kind == InWithdrawn) {
 		return in.Now
 	}
 	if leases := b.more.leases; len(leases) > 0 {

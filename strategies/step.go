@@ -6,12 +6,13 @@ import "time"
 type InputKind uint8
 
 const (
-	InFailure  InputKind = iota // a delivery failed
-	InSuccess                   // a delivery succeeded
-	InDue                       // a message is due and asks
-	InTick                      // time passed or the lane changed; the only input that moves the machine by time
-	InReleased                  // a lane message that was picked has been released
-	InOperator                  // somebody decided
+	InFailure   InputKind = iota // a delivery failed
+	InSuccess                    // a delivery succeeded
+	InDue                        // a message is due and asks
+	InTick                       // time passed or the lane changed; the only input that moves the machine by time
+	InReleased                   // a lane message that was picked has been released
+	InOperator                   // somebody decided
+	InWithdrawn                  // a release reached nobody: an owner before had made it already
 )
 
 // Input is one record for one key. Times are stream time in Unix nanoseconds.

@@ -15,6 +15,8 @@ func (b *breaker) step(c *BreakerConfig, in *Input, out *Output) {
 		b.released(c, in)
 	case InOperator:
 		b.operate(c, in, out)
+	case InWithdrawn:
+		b.withdraw(in)
 	}
 	b.next = b.look(c, in, out)
 	out.Generation, out.Next = b.generation, b.next
