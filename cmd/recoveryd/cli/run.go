@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -28,8 +29,19 @@ Settings come from the environment, see recoveryd config --reference.`,
 			if err != nil {
 				return err
 			}
+			boundHeap(int64(settings.MemoryLimit))
 			return a.serve(c.Context(), settings, nil)
 		},
+	}
+}
+
+// boundHeap has the garbage collector work harder before the process takes much more than
+// work may take: its own buffers, and as much garbage as there is work. GOMEMLIMIT, if it
+// is set, rules.
+func boundHeap(work int64) {
+	const own = 24 << 20
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(2*work + own)
 	}
 }
 
