@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -292,8 +293,8 @@ func (s *shard) trim(l *lane) {
 // again, and only a target that still remembers it would recognise it.
 func (s *shard) stop() {
 	s.stopping = true
-	for _, l := range s.lanes {
-		s.trim(l)
+	for _, subject := range slices.Sorted(maps.Keys(s.lanes)) {
+		s.trim(s.lanes[subject])
 	}
 }
 
