@@ -32,12 +32,12 @@ type loadedEntry struct {
 // entries each lane has, the last sequence of the ledger then, and all breaker states.
 func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, states []storedState) {
 	s.followed = last
-	for subject, n := range counts {
+	for _, subject := range slices.Sorted(maps.Keys(counts)) {
 		l := s.lane(now, subject)
 		if l == nil {
 			continue
 		}
-		l.unread = int64(n)
+		l.unread = int64(counts[subject])
 		if l.kind != schemas.LaneDue {
 			s.want(l)
 		}
