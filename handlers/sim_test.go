@@ -74,7 +74,7 @@ func TestSimulation(t *testing.T) {
 // The same seed is the same run, step by step.
 func TestSimulationRepeats(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(10) {
+	for seed := range uint64(15) {
 		one, other := simulate(seed, true), simulate(seed, true)
 		for i := range one.traced {
 			if i >= len(other.traced) || one.traced[i] != other.traced[i] {
