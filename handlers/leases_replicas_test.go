@@ -127,7 +127,9 @@ func (h *leaseHandle) Announce(ctx context.Context, key string, value []byte) er
 	return nil
 }
 
-func (h *leaseHandle) Withdraw(ctx context.Context, key string) error { return h.Announce(ctx, key, nil) }
+func (h *leaseHandle) Withdraw(ctx context.Context, key string) error {
+	return h.Announce(ctx, key, nil)
+}
 
 func (h *leaseHandle) FollowLeases(_ context.Context, on func(string, []byte)) (func(), error) {
 	h.mu.Lock()
