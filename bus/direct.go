@@ -137,6 +137,18 @@ func last(h nats.Header, name string) string {
 
 // leaderGet asks the leader for the next message: the word on whether there is none.
 func (b *Bus) leaderGet(ctx context.Context, stream string, req batch) ([]schemas.Stored, error) {
+	m, err := b.getMessage(ctx, stream, req.single())
+	if errors.Is(err, schemas.ErrNotFound) && codeOf(err) == codeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []schemas.Stored{m}, nil
+}
+
+// getMessage asks the leader for one message.
+func (b *Bus) getMessage(ctx context.Context, stream string, req any) (s schemas.Stored, err error) {
 	var got struct {
 		Message struct {
 			Subject  string    `json:"subject"`
@@ -146,24 +158,19 @@ func (b *Bus) leaderGet(ctx context.Context, stream string, req batch) ([]schema
 			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
-	err := b.request(ctx, "STREAM.MSG.GET."+stream, batch{From: req.From, Filter: req.Filter}.single(), &got)
-	if codeOf(err) == codeNotFound {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+	if err := b.request(ctx, "STREAM.MSG.GET."+stream, req, &got); err != nil {
+		return s, err
 	}
 	m := got.Message
-	s := schemas.Stored{Sequence: m.Sequence, Time: m.Time}
-	s.Subject, s.Body = m.Subject, m.Data
+	s.Sequence, s.Time, s.Subject, s.Body = m.Sequence, m.Time, m.Subject, m.Data
 	if len(m.Header) > 0 {
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil {
-			return nil, fmt.Errorf("headers of message %d in stream %s: %w", m.Sequence, stream, err)
+			return s, fmt.Errorf("headers of message %d in stream %s: %w", m.Sequence, stream, err)
 		}
 		s.Header = schemas.Header(h)
 	}
-	return []schemas.Stored{s}, nil
+	return s, nil
 }
 
 // single is the request for one message, in which the server allows no batch.

@@ -30,18 +30,8 @@ func (b *Bus) DeleteEntry(ctx context.Context, sequence uint64) error {
 func (b *Bus) LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error) {
 	counts = map[string]uint64{}
 	for {
-		var page struct {
-			Total int `json:"total"`
-			State struct {
-				Last     uint64            `json:"last_seq"`
-				Subjects map[string]uint64 `json:"subjects"`
-			} `json:"state"`
-		}
-		req := struct {
-			Filter string `json:"subjects_filter"`
-			Offset int    `json:"offset"`
-		}{b.cfg.Subjects.Ledger(shard), len(counts)}
-		if err := b.request(ctx, "STREAM.INFO."+b.stream(ledger), req, &page); err != nil {
+		page, err := b.subjectCounts(ctx, b.stream(ledger), b.cfg.Subjects.Ledger(shard), len(counts))
+		if err != nil {
 			return nil, 0, fmt.Errorf("lanes of shard %d: %w", shard, err)
 		}
 		if last == 0 {
@@ -54,4 +44,22 @@ func (b *Bus) LaneCounts(ctx context.Context, shard int) (counts map[string]uint
 			return counts, last, nil
 		}
 	}
+}
+
+// subjectPage is one answer to the question which subjects a stream holds.
+type subjectPage struct {
+	Total int `json:"total"`
+	State struct {
+		Last     uint64            `json:"last_seq"`
+		Subjects map[string]uint64 `json:"subjects"`
+	} `json:"state"`
+}
+
+// subjectCounts is one page of the subjects on filter, with the number of messages of each.
+func (b *Bus) subjectCounts(ctx context.Context, stream, filter string, offset int) (page subjectPage, err error) {
+	err = b.request(ctx, "STREAM.INFO."+stream, struct {
+		Filter string `json:"subjects_filter"`
+		Offset int    `json:"offset"`
+	}{filter, offset}, &page)
+	return page, err
 }

@@ -44,27 +44,3 @@ func streamState(info *jetstream.StreamInfo) StreamState {
 		Replicas: info.Config.Replicas, Consumers: s.Consumers,
 	}
 }
-
-// ReadDead returns dead letters on filter ("" = all) from a sequence on, in order, at most
-// max and about 8 MiB.
-func (b *Bus) ReadDead(ctx context.Context, from uint64, max int, filter string) ([]schemas.Stored, error) {
-	return b.read(ctx, b.stream(dead), batch{From: from, Filter: b.deadFilter(filter), Count: max, MaxBytes: 8 << 20})
-}
-
-// PurgeDead removes the dead letters on filter ("" = all) whose sequence is below before,
-// and returns how many they were. Later ones stay.
-func (b *Bus) PurgeDead(ctx context.Context, filter string, before uint64) (uint64, error) {
-	return b.purge(ctx, b.stream(dead), b.deadFilter(filter), before)
-}
-
-// DeleteDead removes one dead letter. One that is gone is no error.
-func (b *Bus) DeleteDead(ctx context.Context, sequence uint64) error {
-	return b.remove(ctx, b.stream(dead), sequence)
-}
-
-func (b *Bus) deadFilter(filter string) string {
-	if filter == "" {
-		return b.cfg.Subjects.Dead("*", ">")
-	}
-	return filter
-}

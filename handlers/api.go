@@ -32,6 +32,7 @@ func (e *Engine) endpoints(which func(endpoint) APIFunc) map[string]APIFunc {
 	for _, verb := range []string{"open", "close", "reset", "disable", "probe"} {
 		all["breaker."+verb] = atOwner(e, "breaker."+verb, e.shardOfBreaker, e.operator(verb))
 	}
+	e.addDead(all)
 	chosen := map[string]APIFunc{}
 	for name, p := range all {
 		chosen[name] = which(p)

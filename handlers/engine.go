@@ -14,6 +14,7 @@ import (
 // Config is what an Engine needs. Zero values take the defaults named.
 type Config struct {
 	Bus      Bus
+	Dead     DeadStore // nil = dead letters are stored, but not shown or replayed
 	Subjects schemas.Subjects
 	Policies *Policies
 	SealKey  []byte

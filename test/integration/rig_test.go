@@ -113,7 +113,7 @@ func (r *rig) start(policies *handlers.Policies, change func(*handlers.Config)) 
 		t.Fatal(err)
 	}
 	c := handlers.Config{
-		Bus: b, Subjects: subjects, Policies: policies, SealKey: key, Created: b.Created(), Shards: b.Partitions(), Observer: r,
+		Bus: b, Dead: b, Subjects: subjects, Policies: policies, SealKey: key, Created: b.Created(), Shards: b.Partitions(), Observer: r,
 	}
 	if change != nil {
 		change(&c)

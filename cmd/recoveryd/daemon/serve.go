@@ -144,7 +144,7 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 		return err
 	}
 	engine, err := handlers.New(handlers.Config{
-		Bus: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
+		Bus: d.bus, Dead: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
 		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance, Version: d.Version, Leases: leases,
 		Observer: handlers.Observers{d.metrics, d.events, d.recent}, Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
 	})
