@@ -20,7 +20,7 @@ func (d difference) String() string {
 }
 
 // differences compares what recoveryd depends on and nothing else: description,
-// placement, compression, republishing and other metadata are the operator's.
+// placement, replicas, compression, republishing and other metadata are the operator's.
 func differences(have, want jetstream.StreamConfig) []difference {
 	var out []difference
 	compare := func(field string, found, wanted any, fixed bool) {
@@ -50,9 +50,6 @@ func differences(have, want jetstream.StreamConfig) []difference {
 	compare("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, false)
 	compare("max_msg_size", have.MaxMsgSize, want.MaxMsgSize, false)
 	compare("duplicate_window", have.Duplicates, want.Duplicates, false)
-	if want.Replicas != 0 {
-		compare("num_replicas", have.Replicas, want.Replicas, false)
-	}
 	return out
 }
 
@@ -62,9 +59,6 @@ func merge(have, want jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Discard, have.MaxAge, have.MaxBytes = want.Discard, want.MaxAge, want.MaxBytes
 	have.MaxMsgs, have.MaxMsgsPerSubject, have.MaxMsgSize = want.MaxMsgs, want.MaxMsgsPerSubject, want.MaxMsgSize
 	have.Duplicates = want.Duplicates
-	if want.Replicas != 0 {
-		have.Replicas = want.Replicas
-	}
 	return have
 }
 

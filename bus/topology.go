@@ -124,6 +124,7 @@ func (b *Bus) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstre
 				want.Name, schemas.ErrForeign, ownerKey, owner, want.Name)
 		}
 		if open = differences(info.Config, want); len(open) == 0 {
+			b.fewer(info)
 			return info, nil
 		}
 		if slices.ContainsFunc(open, isFixed) {

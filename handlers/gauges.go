@@ -13,8 +13,10 @@ import (
 // GaugesConfig says where the gauges get their values.
 type GaugesConfig struct {
 	Registerer prometheus.Registerer
-	Stats      func() []Stats // asked at each scrape
-	Connected  func() bool    // asked at each scrape
+	Stats      func() []Stats       // asked at each scrape
+	Connected  func() bool          // asked at each scrape
+	Clock      func() time.Duration // asked at each scrape: server minus local; nil = not told
+	Replicas   func() int           // asked at each scrape; nil = not told
 	Version    string
 }
 
@@ -48,6 +50,8 @@ var (
 	inFlightDesc  = description("publishes_in_flight", "Publishes without an answer.")
 	shardsDesc    = description("shards_owned", "Shards that this daemon owns.")
 	connectedDesc = description("nats_connected", "1 while there is a connection to a server.")
+	clockDesc     = description("clock_difference_seconds", "Clock of the server minus that of this machine; it is corrected for.")
+	replicasDesc  = description("replicas", "Live daemons, this one included.")
 	buildDesc     = description("build_info", "Version of recoveryd and of Go.", "version", "goversion")
 )
 
@@ -112,7 +116,8 @@ func FillRatio(bytes uint64, limit int64) float64 {
 // Describe implements prometheus.Collector.
 func (g *Gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		waitingDesc, oldestDesc, breakersDesc, overflowDesc, memoryDesc, inFlightDesc, shardsDesc, connectedDesc, buildDesc,
+		waitingDesc, oldestDesc, breakersDesc, overflowDesc, memoryDesc, inFlightDesc, shardsDesc, connectedDesc,
+		clockDesc, replicasDesc, buildDesc,
 	} {
 		out <- d
 	}
@@ -133,6 +138,12 @@ func (g *Gauges) Collect(out chan<- prometheus.Metric) {
 	send(inFlightDesc, float64(t.InFlight))
 	send(shardsDesc, float64(t.Owned))
 	send(connectedDesc, number(g.cfg.Connected()))
+	if g.cfg.Clock != nil {
+		send(clockDesc, g.cfg.Clock().Seconds())
+	}
+	if g.cfg.Replicas != nil {
+		send(replicasDesc, float64(g.cfg.Replicas()))
+	}
 	send(buildDesc, 1, g.cfg.Version, runtime.Version())
 	overflowed := map[string]bool{}
 	for _, policy := range t.Overflowed {

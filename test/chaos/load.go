@@ -209,49 +209,63 @@ func (l *load) arrives(place string) handler {
 	}
 }
 
-// read hands over everything that a stream holds.
+// read hands over everything that a stream holds, beginning anew while servers still
+// settle.
 func (i *installation) read(ctx context.Context, stream string, on func(*jetstream.RawStreamMsg)) error {
-	var s jetstream.Stream
-	err := retry(ctx, func(ctx context.Context) (err error) {
-		s, err = i.js.Stream(ctx, stream)
+	var all []*jetstream.RawStreamMsg
+	err := retry(ctx, func(context.Context) (err error) {
+		all, err = i.readOnce(ctx, stream)
 		return err
 	})
+	for _, m := range all {
+		on(m)
+	}
+	return err
+}
+
+func (i *installation) readOnce(ctx context.Context, stream string) (all []*jetstream.RawStreamMsg, err error) {
+	s, err := i.js.Stream(ctx, stream)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	state := s.CachedInfo().State
 	if state.Msgs == 0 {
-		return nil
+		return nil, nil
 	}
 	if s.CachedInfo().Config.Retention == jetstream.WorkQueuePolicy { // which nobody may look at but its consumers
 		for sequence := state.FirstSeq; sequence <= state.LastSeq; sequence++ {
 			if m, err := s.GetMsg(ctx, sequence); err == nil {
-				on(m)
+				all = append(all, m)
 			}
 		}
-		return nil
+		return all, nil
 	}
 	consumer, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for {
 		batch, err := consumer.Fetch(1000, jetstream.FetchMaxWait(5*time.Second))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for m := range batch.Messages() {
 			meta, err := m.Metadata()
 			if err != nil {
-				return err
+				return nil, err
 			}
-			on(&jetstream.RawStreamMsg{Subject: m.Subject(), Sequence: meta.Sequence.Stream, Header: m.Headers(), Data: m.Data(), Time: meta.Timestamp})
+			if meta.Sequence.Consumer != uint64(len(all)+1) {
+				return nil, fmt.Errorf("message %d of %s was lost on the way", len(all)+1, stream)
+			}
+			all = append(all, &jetstream.RawStreamMsg{
+				Subject: m.Subject(), Sequence: meta.Sequence.Stream, Header: m.Headers(), Data: m.Data(), Time: meta.Timestamp,
+			})
 			if meta.NumPending == 0 {
-				return nil
+				return all, nil
 			}
 		}
 		if err := batch.Error(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }

@@ -214,6 +214,7 @@ func (d *Daemon) measure() error {
 	}
 	d.gauges, err = handlers.NewGauges(handlers.GaugesConfig{
 		Registerer: d.registry, Version: d.Version, Stats: d.stats, Connected: d.connected,
+		Clock: d.clockDifference, Replicas: d.replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("metrics: %w", err)
@@ -227,6 +228,20 @@ func (d *Daemon) stats() []handlers.Stats {
 		return e.Stats()
 	}
 	return nil
+}
+
+func (d *Daemon) clockDifference() time.Duration {
+	if e := d.engine.Load(); e != nil {
+		return e.ClockDifference()
+	}
+	return 0
+}
+
+func (d *Daemon) replicas() int {
+	if e := d.engine.Load(); e != nil {
+		return len(e.Instances())
+	}
+	return 0
 }
 
 func (d *Daemon) connected() bool { return d.nc != nil && d.nc.IsConnected() }

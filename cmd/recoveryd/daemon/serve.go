@@ -159,10 +159,31 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	}
 	defer withdraw()
 	d.serving(ctx)
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	go d.guard(ctx, lost)
 	if err := engine.Run(ctx); err != nil {
 		return err
 	}
+	if why := context.Cause(ctx); errors.Is(why, schemas.ErrNotFound) {
+		return why
+	}
 	return errEngineStopped
+}
+
+// guardEvery is how often it is asked whether all streams and buckets are still there.
+const guardEvery = 5 * time.Second
+
+// guard ends the engine when a stream or bucket was deleted, so that it begins again with
+// new ones.
+func (d *Daemon) guard(ctx context.Context, lost context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		wait(ctx, guardEvery)
+		if err := d.bus.Check(ctx); errors.Is(err, schemas.ErrNotFound) {
+			lost(err)
+			return
+		}
+	}
 }
 
 func (d *Daemon) serving(ctx context.Context) {

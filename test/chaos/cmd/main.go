@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -65,7 +66,7 @@ func run(ctx context.Context, keep string, o chaos.Options) (r chaos.Report, err
 	}
 	r, err = chaos.Run(ctx, o)
 	if keep != "" && (err != nil || !r.OK()) {
-		return r, os.Rename(o.Dir, filepath.Join(keep, fmt.Sprintf("seed-%d", o.Seed)))
+		return r, errors.Join(err, os.Rename(o.Dir, filepath.Join(keep, fmt.Sprintf("seed-%d", o.Seed))))
 	}
 	_ = os.RemoveAll(o.Dir) // what is left below the temporary directory harms nobody
 	return r, err
