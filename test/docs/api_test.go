@@ -12,7 +12,7 @@ import (
 )
 
 // endpoint is one request of the control API. TestEndpoints holds the table to what a
-// daemon offers.
+// daemon offers; what is told of requests and replies comes from their comments.
 type endpoint struct {
 	name, does     string
 	request, reply any
@@ -22,6 +22,9 @@ var endpoints = []endpoint{
 	{"status.get", "Tells the state of one replica and of the streams.", schemas.StatusRequest{}, schemas.StatusReply{}},
 	{"waiting.ls", "Lists what waits or is held.", schemas.WaitingRequest{}, schemas.WaitingReply{}},
 	{"waiting.show", "Shows one waiting item with headers, body and history.", schemas.HandleRequest{}, schemas.WaitingItem{}},
+	{"dlq.groups", "Counts dead letters by cause, by subject, or by both.", schemas.DeadGroupsRequest{}, schemas.DeadGroupsReply{}},
+	{"dlq.ls", "Lists dead letters that fit a filter, oldest first.", schemas.DeadListRequest{}, schemas.DeadListReply{}},
+	{"dlq.show", "Shows one dead letter with headers, body and history.", schemas.DeadShowRequest{}, schemas.DeadLetterItem{}},
 	{"breaker.ls", "Lists breakers that have a record.", schemas.BreakerListRequest{}, schemas.BreakerListReply{}},
 	{"breaker.show", "Shows one breaker.", schemas.BreakerRequest{}, schemas.BreakerStatus{}},
 	{"breaker.open", "Holds everything of a key, for a time or until it is reset.", schemas.BreakerRequest{}, schemas.BreakerStatus{}},

@@ -43,6 +43,6 @@ func TestEndpoints(t *testing.T) {
 	slices.Sort(offered)
 	slices.Sort(described)
 	if !slices.Equal(offered, described) {
-		t.Errorf("a daemon offers\n%v\nbut the table endpoints describes\n%v", offered, described)
+		t.Errorf("a daemon offers\n%v\nbut the table endpoints in api_test.go describes\n%v", offered, described)
 	}
 }
