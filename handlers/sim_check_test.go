@@ -447,6 +447,9 @@ func (c *simCheck) shard(o *simOwner) {
 	if c.w.cfg.zombies {
 		return // another owner's state may have been taken over
 	}
+	if len(c.states) > 100 && c.w.rng.IntN(len(c.states)) > 100 {
+		return // many keys are looked at now and then
+	}
 	for at, seen := range c.states {
 		if at.owner != o.name || seen.state == strategies.Closed {
 			continue // a closed one may be forgotten, and share the overflow breaker from then on

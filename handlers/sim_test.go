@@ -16,7 +16,7 @@ import (
 
 var (
 	simSeed = flag.Uint64("sim.seed", 0, "run the simulation of this seed only, and print what happened")
-	simRuns = flag.Int("sim.runs", 300, "how many simulations to run")
+	simRuns = flag.Int("sim.runs", 200, "how many simulations to run")
 	simFrom = flag.Uint64("sim.from", 1, "seed of the first simulation")
 )
 
