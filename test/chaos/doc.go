@@ -8,7 +8,7 @@
 //   - schedule: which fault comes when, decided by the seed alone; fault: how each is done.
 //   - load, account: reporters and workers, and what they know must have happened.
 //   - run: one run, and what it found.
-//   - takeover, rolling, pace: measurements.
+//   - measure: how long take-over and rolling restarts take, and the pace of several daemons.
 //
 // Main of a program that uses it must begin with Child.
 package chaos

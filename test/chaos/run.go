@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 		return r, err
 	}
 	r.Lasted = time.Since(begin)
-	r.Alarms = alarms(o.Dir)
+	r.alarms(o.Dir)
 	return r, nil
 }
 
@@ -134,18 +134,21 @@ func (l *load) settle(ctx context.Context, o Options, r *Report) error {
 	return l.audit(reading, l.installation, maxAttempts, r)
 }
 
-// alarms counts what daemons said must not happen.
-func alarms(dir string) int {
-	n := 0
+// alarms counts what daemons said must not happen, and shows some of it.
+func (r *Report) alarms(dir string) {
 	logs, _ := filepath.Glob(filepath.Join(dir, "daemon-*.log"))
 	for _, name := range logs {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			continue
 		}
-		n += bytes.Count(text, []byte("this must not happen")) + bytes.Count(text, []byte("panic:"))
+		for line := range bytes.Lines(text) {
+			if bytes.Contains(line, []byte("this must not happen")) || bytes.HasPrefix(line, []byte("panic:")) {
+				r.Alarms++
+				r.example("%s: %s", filepath.Base(name), bytes.TrimSpace(line))
+			}
+		}
 	}
-	return n
 }
 
 // String is one line for a table.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/recoveryd/recoveryd/bus"
@@ -159,9 +160,11 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	}
 	defer withdraw()
 	d.serving(ctx)
+	var guarding sync.WaitGroup
+	defer guarding.Wait()
 	ctx, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
-	go d.guard(ctx, lost)
+	guarding.Go(func() { d.guard(ctx, lost) })
 	if err := engine.Run(ctx); err != nil {
 		return err
 	}

@@ -24,10 +24,20 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1e9), "seed of the first run")
 	duration := flag.Duration("duration", time.Minute, "of load and faults in each run")
 	rate := flag.Int("rate", 100, "failures a second")
+	measure := flag.String("measure", "", "measure instead: takeover, rolling or pace")
+	servers := flag.Int("servers", 3, "of a measurement")
+	count := flag.Int("n", 100_000, "failures of a measurement")
 	keep := flag.String("keep", "", "directory that keeps the streams and logs of runs that failed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *measure != "" {
+		if err := measured(ctx, *measure, *servers, *count, *rate); err != nil {
+			say("%v", err)
+			os.Exit(1)
+		}
+		return
+	}
 	failed := 0
 	var table []chaos.Report
 	for n := range *runs {
@@ -53,6 +63,26 @@ func main() {
 	if failed > 0 {
 		os.Exit(1)
 	}
+}
+
+// measured carries out one measurement.
+func measured(ctx context.Context, what string, servers, count, rate int) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "recoveryd-chaos-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	switch what {
+	case "takeover":
+		return chaos.Takeover(ctx, dir, servers, count, say)
+	case "rolling":
+		return chaos.Rolling(ctx, dir, servers, rate, say)
+	case "pace":
+		return chaos.Pace(ctx, dir, servers, count, say)
+	}
+	return fmt.Errorf("there is no measurement %q: takeover, rolling, pace", what)
 }
 
 func say(format string, args ...any) {
