@@ -10,10 +10,14 @@ import (
 	"github.com/recoveryd/recoveryd/strategies"
 )
 
-// ackGrace is how long after its acknowledgement a delivery counts as a success. A worker
-// that fails reports first and acknowledges then, so an acknowledgement alone says
-// nothing; but the report is stored before it, and is here within this time.
-const ackGrace = 2 * time.Second
+// ackGrace is how long after its acknowledgement a delivery counts as a success, at least.
+// A worker that fails reports first and acknowledges then, so an acknowledgement alone says
+// nothing; but the report is stored before it, and is here within this time, or within
+// three times what the slowest report took lately.
+const ackGrace = 5 * time.Second
+
+// maxLag bounds what a report that waited for an owner says about those that follow.
+const maxLag = 20 * time.Second
 
 // maxAwaited bounds the deliveries of a shard whose acknowledgement is awaited; beyond it
 // the oldest are given up, which for a breaker is an unknown outcome.
@@ -45,8 +49,19 @@ type ackBook struct {
 	order    []*awaited
 	stored   map[storedAt]*awaited
 	delivery map[deliveryOf]*awaited
-	acked    []*awaited // in the order of their acknowledgements
+	acked    []*awaited    // in the order of their acknowledgements
+	lag      time.Duration // what the slowest report took lately from the stream to here
+	lagAt    time.Time
 }
+
+// arrived takes note of how long a report took.
+func (b *ackBook) arrived(now, at time.Time) {
+	if lag := now.Sub(at); lag > b.lag || now.Sub(b.lagAt) > time.Minute {
+		b.lag, b.lagAt = min(max(0, lag), maxLag), now
+	}
+}
+
+func (b *ackBook) grace() time.Duration { return max(ackGrace, 3*b.lag) }
 
 func newAckBook() *ackBook {
 	return &ackBook{stored: map[storedAt]*awaited{}, delivery: map[deliveryOf]*awaited{}}
@@ -103,7 +118,7 @@ func (s *shard) reported(id string, delivery int) {
 func (s *shard) judgeAcks(now time.Time) {
 	for len(s.acks.acked) > 0 {
 		a := s.acks.acked[0]
-		if !a.over && now.Sub(a.acked) < ackGrace {
+		if !a.over && now.Sub(a.acked) < s.acks.grace() {
 			return
 		}
 		s.acks.acked = s.acks.acked[1:]
@@ -122,7 +137,7 @@ func (s *shard) nextAck() time.Time {
 	if len(s.acks.acked) == 0 {
 		return time.Time{}
 	}
-	return s.acks.acked[0].acked.Add(ackGrace)
+	return s.acks.acked[0].acked.Add(s.acks.grace())
 }
 
 func (s *shard) tellRecovered(now time.Time, a *awaited) {

@@ -132,11 +132,12 @@ func (r *rig) startDaemon() (err error) {
 // startWithin is how long the daemon may take to serve all shards.
 const startWithin = 30 * time.Second
 
-// ready waits until each shard of the failures has its consumer.
+// ready waits until each shard of the failures has its consumer, and the reports that
+// belong to none have theirs.
 func (r *rig) ready() error {
 	for end := time.Now().Add(startWithin); time.Now().Before(end); {
 		state, err := r.state(failedStream)
-		if err == nil && state.Consumers == shards {
+		if err == nil && state.Consumers == shards+1 {
 			return nil
 		}
 		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {

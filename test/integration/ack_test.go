@@ -44,7 +44,7 @@ func TestAcknowledgementsAreEvidence(t *testing.T) {
 		kind    string
 		attempt int
 	}{{"redelivered", 2}, {"redelivered", 3}, {"recovered", 3}} {
-		o := wait(t, want.kind, outcomes, 10*time.Second)
+		o := wait(t, want.kind, outcomes, 60*time.Second)
 		if o.Kind != want.kind || o.Attempt != want.attempt {
 			t.Fatalf("outcome %+v, want %+v", o, want)
 		}
