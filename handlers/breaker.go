@@ -228,6 +228,9 @@ func (s *shard) success(now time.Time, k breakerKey, r *schemas.Success) {
 		Kind: strategies.InSuccess, ID: r.ID, Delivery: r.Delivery, Generation: r.Generation,
 		OccurredAt: r.At.UnixNano(), Probe: r.Probe, Lane: s.laneLength(k),
 	})
+	if s.stopping && s.records[k] != nil {
+		s.store(k) // what is stored when a shard stops must not lack it
+	}
 	s.look(now)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -289,10 +290,14 @@ func (s *shard) trim(l *lane) {
 	s.forgetLane(l)
 }
 
-// stop begins nothing new, and purges what is settled: the next owner would release it
-// again, and only a target that still remembers it would recognise it.
+// stop begins nothing new. It purges what is settled: the next owner would release it
+// again, and only a target that still remembers it would recognise it. And it stores the
+// breakers, or the next owner would wait for outcomes that are known.
 func (s *shard) stop() {
 	s.stopping = true
+	for _, k := range slices.SortedFunc(maps.Keys(s.records), func(a, b breakerKey) int { return strings.Compare(a.String(), b.String()) }) {
+		s.store(k)
+	}
 	for _, subject := range slices.Sorted(maps.Keys(s.lanes)) {
 		s.trim(s.lanes[subject])
 	}
