@@ -206,8 +206,9 @@ func TestLittleMemory(t *testing.T) {
 	deliveries.atLeast(t, "deliveries", n)
 	close(done)
 	r.settled()
-	t.Logf("the latest of %d was %s late", n, exactlyOnce(t, n, deliveries.list()))
-	if worst := <-most; worst > limit*3/2 {
+	worst := <-most
+	t.Logf("the latest of %d was %s late, at most %d bytes were in memory", n, exactlyOnce(t, n, deliveries.list()), worst)
+	if worst > limit*3/2 {
 		t.Errorf("%d bytes were in memory, the limit is %d", worst, limit)
 	}
 }
@@ -355,6 +356,15 @@ func TestBreakerHoldsAndDrains(t *testing.T) {
 	if got := ids(all); !slices.Equal(got, want) {
 		t.Errorf("drained as %v", got)
 	}
+	stream, err := r.js.Stream(t.Context(), "RECOVERY_OUTCOMES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []string{"opened", "half_open", "recovering", "closed"} {
+		if _, err := stream.GetLastMsgForSubject(t.Context(), "recovery.breakers."+state+".orders.a"); err != nil {
+			t.Errorf("event %s: %v", state, err)
+		}
+	}
 	until, err := time.Parse(time.RFC3339Nano, opened.OpenUntil)
 	if err != nil {
 		t.Fatal(err)
@@ -403,6 +413,47 @@ func TestDueWhileTheBreakerRecovers(t *testing.T) {
 	r.failAll(n, func(i int) *nats.Msg { // due one after the other while it opens, probes and recovers
 		return r.failAfter(300*time.Millisecond+time.Duration(i)*5*time.Millisecond, "orders.a", strconv.Itoa(i), text("%d", i))
 	})
+	deliveries.atLeast(t, "deliveries", n+2)
+	r.settled()
+	times := map[string]int{}
+	for _, id := range ids(deliveries.list()) {
+		times[id]++
+	}
+	for id, k := range times {
+		if k != 1 {
+			t.Errorf("%s arrived %d times", id, k)
+		}
+	}
+	outcomes.until(t, "all have recovered", func(all []told) bool {
+		return len(slices.DeleteFunc(slices.Clone(all), func(o told) bool { return o.Kind != "recovered" })) == n+2
+	})
+}
+
+// Engines that stop while a breaker opens, probes and drains leave a state from which the
+// next one goes on at once: what was released before is recognised and probes for nobody.
+func TestDrainSurvivesRestarts(t *testing.T) {
+	t.Parallel()
+	spec := guarded("orders", "orders.>")
+	spec.Breaker.ResetTimeout = duration(200 * time.Millisecond)
+	spec.Breaker.OutcomeTimeout = duration(10 * time.Minute) // a probe without an answer would end the test
+	spec.Breaker.Key = "all"
+	r := newRig(t, policies(t, spec), near)
+	r.stream("ORDERS", "orders.>")
+	deliveries := r.healthy("ORDERS")
+	outcomes, breakers := r.watchOutcomes()
+	const n = 400
+	r.fail("orders.a", nil, "Recovery-Id", "first-0")
+	r.fail("orders.b", nil, "Recovery-Id", "first-1")
+	breakers.atLeast(t, "opening", 1)
+	r.failAll(n, func(i int) *nats.Msg {
+		delay := 100*time.Millisecond + time.Duration(i)*8*time.Millisecond
+		return r.failAfter(delay, "orders."+strconv.Itoa(i%9), strconv.Itoa(i), text("%d", i))
+	})
+	for _, enough := range []int{5, 60, 150, 300} {
+		deliveries.atLeast(t, "deliveries", enough)
+		r.stop()
+		r.start(r.engine.Policies(), near)
+	}
 	deliveries.atLeast(t, "deliveries", n+2)
 	r.settled()
 	times := map[string]int{}
