@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,10 +22,11 @@ func TestSchemasCompileAndAreNamed(t *testing.T) {
 		"breaker-event.v1", "deadletter-headers.v1", "delivery-headers.v1", "failure.v1",
 		"outcome.v1", "policy.v1", "report-headers.v1",
 	}
-	if got := Names(); !slices.Equal(got, want) {
+	ofAPI := regexp.MustCompile(`^api\.[a-z]+(\.[a-z]+)?\.(request|reply)\.v1$`).MatchString
+	if got := slices.DeleteFunc(Names(), ofAPI); !slices.Equal(got, want) {
 		t.Fatalf("Names() = %q", got)
 	}
-	for _, name := range want {
+	for _, name := range Names() {
 		compiled(t, name)
 		var doc map[string]any
 		data, _ := Schema(name)

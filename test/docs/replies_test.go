@@ -1,0 +1,124 @@
+package docs
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// asked lists a request to every endpoint, in an order in which the replies hold something.
+var asked = []struct {
+	name    string
+	request any
+	until   string // asked again until the reply holds this
+}{
+	{"status.get", schemas.StatusRequest{}, `"instances":[{`},
+	{"waiting.ls", schemas.WaitingRequest{State: "far", Limit: 10}, `"id":"late"`},
+	{"waiting.show", schemas.HandleRequest{ID: "late"}, `"body":`},
+	{"dlq.ls", schemas.DeadListRequest{Filter: schemas.DeadFilter{Classes: []string{schemas.ClassPermanent}}, Details: true, Payload: true}, `"id":"lost"`},
+	{"dlq.groups", schemas.DeadGroupsRequest{By: "both"}, `"count":`},
+	{"dlq.show", schemas.DeadShowRequest{ID: "lost"}, `"history":`},
+	{"breaker.open", schemas.BreakerRequest{Key: "orders.new", ForMS: 3_600_000, Reason: "maintenance", Actor: "me"}, `"forced_open"`},
+	{"breaker.ls", schemas.BreakerListRequest{}, `"forced_open"`},
+	{"breaker.show", schemas.BreakerRequest{Key: "orders.new"}, `"until":`},
+	{"breaker.reset", schemas.BreakerRequest{Key: "orders.new"}, ""},
+	{"breaker.disable", schemas.BreakerRequest{Key: "orders.new"}, `"disabled"`},
+	{"breaker.close", schemas.BreakerRequest{Key: "orders.new"}, ""},
+	{"breaker.probe", schemas.BreakerRequest{Key: "orders.new", DryRun: true}, ""},
+}
+
+// What a running daemon reads and replies fits the schemas.
+func TestRepliesFitTheirSchemas(t *testing.T) {
+	t.Parallel()
+	s := newStranger(t)
+	s.serve(0, "recoveryd dev")
+	nc, err := nats.Connect(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for _, headers := range []nats.Header{
+		{schemas.HeaderID: {"late"}, schemas.HeaderError: {"too busy"}, schemas.HeaderRetryAfter: {"60"}, "Tenant": {"a"}},
+		{schemas.HeaderID: {"lost"}, schemas.HeaderError: {"unexpected end"}, schemas.HeaderClass: {schemas.ClassPermanent}, "Tenant": {"a"}},
+	} {
+		if _, err := nc.RequestMsg(&nats.Msg{Subject: "recovery.failed.orders.new", Header: headers, Data: []byte(`{"id":42}`)}, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unasked := map[string]bool{}
+	for _, e := range endpoints {
+		unasked[e.name] = true
+	}
+	for _, a := range asked {
+		delete(unasked, a.name)
+		request, err := json.Marshal(a.request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schemaOf(t, schemaName(a.name, "request")).Validate(decoded(t, request)); err != nil {
+			t.Errorf("request %s: %v\n%s", a.name, err, request)
+		}
+		reply := askUntil(t, nc, a.name, request, a.until)
+		if err := schemaOf(t, schemaName(a.name, "reply")).Validate(decoded(t, reply)); err != nil {
+			t.Errorf("reply to %s: %v\n%s", a.name, err, reply)
+		}
+	}
+	for name := range unasked {
+		t.Errorf("%s is not asked: add it to the list", name)
+	}
+}
+
+func askUntil(t *testing.T, nc *nats.Conn, name string, request []byte, until string) []byte {
+	t.Helper()
+	resource, verb, _ := strings.Cut(name, ".")
+	subject := schemas.Subjects{Prefix: schemas.DefaultPrefix}.API(resource, verb)
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		reply, err := nc.Request(subject, request, patience)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		fault := reply.Header.Get(micro.ErrorHeader)
+		if fault == "" && bytes.Contains(reply.Data, []byte(until)) {
+			return reply.Data
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %s %s holds no %s", name, fault, reply.Data, until)
+		}
+	}
+}
+
+func decoded(t *testing.T, data []byte) any {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, data)
+	}
+	return v
+}
+
+func schemaOf(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	data, err := schemas.Schema(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	c.AssertContent()
+	if err := c.AddResource(name, decoded(t, data)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
