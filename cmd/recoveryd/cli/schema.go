@@ -34,5 +34,5 @@ func (a *App) schema() *cobra.Command {
 			return err
 		},
 	}
-	return group("schema", "JSON Schemas of headers, events and policies", ls, show)
+	return group("schema", "JSON Schemas of headers, events, requests and policies", ls, show, a.schemaValidate())
 }

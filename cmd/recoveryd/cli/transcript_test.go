@@ -122,6 +122,11 @@ func TestTranscripts(t *testing.T) {
 		"reference":     {nil, []string{"config --reference"}},
 		"version":       {nil, []string{"version", "version --json"}},
 		"schema":        {nil, []string{"schema ls", "schema ls --json"}},
+		"validate": {nil, []string{
+			"schema validate policy.v1 testdata/narrow.yaml", "schema validate policy.v1 testdata/policy.yaml", "schema validate policy.v1 testdata/broken.yaml", "schema validate failure.v1 testdata/failure.json",
+			"schema validate failure.v1 testdata/faulty.json", "schema validate failure.v1", "schema validate failure.v1 -", "schema validate failure.v2 testdata/failure.json",
+			"schema validate failure.v1 testdata/none.json", "schema validate",
+		}},
 		"lint": {nil, []string{
 			"policy lint testdata/policy.yaml", "policy lint testdata/broken.yaml", "policy lint testdata/shadowed.yaml", "policy lint testdata/none.yaml", "policy lint",
 			"policy lint --json testdata/policy.yaml", "policy lint --json testdata/broken.yaml",
