@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -222,5 +221,3 @@ func (w *simWorld) reload(p *Policies) {
 		o.do(func(s *shard, _ time.Time) { s.reload(p) })
 	}
 }
-
-func (w *simWorld) String() string { return strings.Join(w.traced, "\n") }
