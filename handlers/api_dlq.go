@@ -32,6 +32,7 @@ func (e *Engine) addDead(all map[string]endpoint) {
 	} {
 		all[name] = endpoint{public: f, local: f}
 	}
+	e.addJobs(all)
 }
 
 func (e *Engine) listDead(ctx context.Context, q schemas.DeadListRequest) (schemas.DeadListReply, error) {
@@ -81,7 +82,7 @@ func (e *Engine) deadItem(l *deadletter.Letter, details, payload bool, room int)
 		Sequence: l.Stored.Sequence, StoredAt: stamp(l.Stored.Time), ID: l.ID, Subject: l.Subject, Cause: l.Cause, Reason: l.Reason,
 		Error: l.Error, Code: l.Code, Class: l.Class, Policy: l.Policy, Attempt: l.Attempt, Delivery: l.Delivery, Replay: l.Replay,
 		FirstFailedAt: stamp(l.FirstFailedAt), LastFailedAt: stamp(l.LastFailedAt), DeadAt: stamp(l.DeadAt), Origin: l.Origin,
-		Size: len(l.Body), Truncated: l.Truncated, Hidden: !payload,
+		Size: len(l.Body), Job: e.ownerOf(l.Stored.Sequence), Truncated: l.Truncated, Hidden: !payload,
 	}
 	if l.Fault != nil {
 		i.Fault = l.Fault.Error()

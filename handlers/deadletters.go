@@ -22,6 +22,7 @@ type DeadStore interface {
 	LastDead(ctx context.Context, filter string) (schemas.Stored, error)
 	// DeleteDead removes letters; those that are gone are no error.
 	DeleteDead(ctx context.Context, sequences ...uint64) error
+	MaxBody() int // bytes that a payload may have
 	FollowOutcomes(ctx context.Context, filter string, since time.Time, on func(schemas.Stored)) (stop func(), err error)
 }
 

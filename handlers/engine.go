@@ -71,6 +71,7 @@ type Engine struct {
 	view     *view
 	signals  *signals
 	policies atomic.Pointer[Policies]
+	jobs     atomic.Pointer[runner] // nil while another replica runs the jobs
 	started  time.Time
 
 	mu     sync.Mutex
@@ -130,6 +131,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	wg.Go(func() { e.insist(ctx, "breakers of other replicas", e.watchBreakers) })
 	wg.Go(func() { repeat(ctx, clockEvery, func() { e.askClock(ctx) }) })
 	e.alone(ctx, &wg, "refused", "refused letters", e.boundRefused)
+	if e.Dead != nil {
+		e.alone(ctx, &wg, "replay", "replay jobs", e.runJobs)
+	}
 	err = e.leases.Run(ctx, e.about, e.own)
 	wg.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -40,6 +40,15 @@ func (v *view) refuses(k breakerKey) bool {
 	return false
 }
 
+// restrains says whether a breaker is one that holds work back or lets it through in measure:
+// all states but closed and disabled.
+func (v *view) restrains(k breakerKey) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	state, known := v.states[k]
+	return known && state != strategies.Disabled
+}
+
 // watchBreakers keeps the view of other replicas' breakers up to date until ctx ends. Of
 // its own shards a replica knows more than was stored.
 func (e *Engine) watchBreakers(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 )
@@ -69,4 +70,34 @@ func unescapeName(name string) string {
 		return plain
 	}
 	return name
+}
+
+// CheckUserHeader says why a header cannot be given to a message: its name cannot be sent,
+// is one of recoveryd's own or one that must not travel, or its value breaks the line.
+func CheckUserHeader(name, value string) error {
+	switch {
+	case hasPrefixFold(name, HeaderPrefix):
+		return fmt.Errorf("header %q belongs to recoveryd", name)
+	case !travels(name):
+		return fmt.Errorf("header %q is one that the server acts on", name)
+	}
+	return checkHeader(name, value)
+}
+
+// CheckStoredHeader says why a header cannot be one of a stored dead letter.
+func CheckStoredHeader(name, value string) error {
+	if !travels(name) && name != HeaderMsgID {
+		return fmt.Errorf("header %q is one that the server acts on", name)
+	}
+	return checkHeader(name, value)
+}
+
+func checkHeader(name, value string) error {
+	switch {
+	case !validName(name):
+		return fmt.Errorf("header %q has a name that cannot be sent", name)
+	case strings.ContainsAny(value, "\r\n"), strings.TrimSpace(value) != value:
+		return fmt.Errorf("header %q has a value with a line break, or space around it", name)
+	}
+	return nil
 }

@@ -80,6 +80,7 @@ type Outcome struct {
 	DeadLetterSequence uint64 `json:"dead_letter_sequence,omitempty"`
 	Job                string `json:"job,omitempty"`
 	Actor              string `json:"actor,omitempty"`
+	Note               string `json:"note,omitempty"` // what an operator gave as the reason
 
 	FirstFailedAt string   `json:"first_failed_at,omitempty"`
 	Faults        []string `json:"faults,omitempty"`    // headers of the report that could not be read

@@ -22,7 +22,7 @@ const module = "github.com/recoveryd/recoveryd"
 var mayImport = map[string][]string{
 	"schemas":       {},
 	"strategies":    {},
-	"deadletter":    {"schemas", "strategies"},
+	"deadletter":    {"schemas", "strategies", "github.com/evanphx/json-patch"},
 	"bus":           {"schemas", "github.com/nats-io/nats.go", "github.com/synadia-io/orbit.go"},
 	"bus/embedded":  {"github.com/nats-io/nats-server"},
 	"handlers":      {"schemas", "strategies", "deadletter", "github.com/prometheus/client_golang", "github.com/rs/zerolog"},
