@@ -26,8 +26,9 @@ type effect struct {
 	most     int             // purge: and at most
 	sequence uint64          // remove
 	subject  string          // owner
-	breaker  breakerKey      // store
+	breaker  breakerKey      // store, signal
 	snapshot *strategies.Snapshot
+	success  *schemas.Success // signal
 	revision uint64
 }
 
@@ -43,6 +44,7 @@ const (
 	effPurge                     // purge a lane, then call shard.purged
 	effRemove                    // delete one entry
 	effOwner                     // ask which stream stores a subject, then call shard.owned
+	effSignal                    // tell the breaker of another shard of a success
 	effStore                     // store or delete a breaker's state, then call shard.stored
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,13 +23,15 @@ type loop struct {
 	reader   *schemas.Reader
 	lease    Lease
 	holds    func() bool
+	signal   func(breakerKey, *schemas.Success)
 
 	reports  chan intakeReport
 	follow   chan announcement
 	mail     mailbox
 	chores   sync.WaitGroup
-	slots    chan struct{} // bounds the chores that run at the same time
-	asking   int           // requests without a reply
+	slots    chan struct{}    // bounds the chores that run at the same time
+	asking   int              // requests without a reply
+	trouble  map[string]error // why the last publish to a part of recoveryd's subjects failed
 	stats    atomic.Pointer[Stats]
 	statsAt  time.Time
 	tidyStop context.Context // ends the chores
@@ -94,10 +97,12 @@ func newLoop(c shardConfig, p *Policies, e *Engine, lease Lease) *loop {
 	return &loop{
 		shard: newShard(c, p), bus: e.bus, clock: e.clock, observer: e.observer, reader: e.reader, lease: lease,
 		holds:   func() bool { return e.leases.Holds(c.index) },
+		signal:  e.signalSuccess,
 		reports: make(chan intakeReport, reportQueue),
 		follow:  make(chan announcement, followQueue),
 		mail:    mailbox{signal: make(chan struct{}, 1)},
 		slots:   make(chan struct{}, maxChores),
+		trouble: map[string]error{},
 	}
 }
 
@@ -284,8 +289,12 @@ func (l *loop) do(e *effect) {
 	switch e.kind {
 	case effPublish:
 		it := e.item
+		part := l.partOf(e.message.Subject)
 		l.bus.Publish(e.message, func(ack schemas.Ack, err error) {
-			l.mail.post(func(s *shard, now time.Time) { s.published(now, it, ack, err) })
+			l.mail.post(func(s *shard, now time.Time) {
+				l.note(part, err)
+				s.published(now, it, ack, err)
+			})
 		})
 	case effCore:
 		it, err := e.item, l.bus.PublishCore(e.message)
@@ -333,9 +342,32 @@ func (l *loop) do(e *effect) {
 			}
 			return func(s *shard, now time.Time) { s.owned(now, subject, owned, err) }
 		})
+	case effSignal:
+		l.signal(e.breaker, e.success)
 	case effStore:
 		stored := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.storeState(ctx, &stored) })
+	}
+}
+
+// partOf is the part of recoveryd's own subjects that a subject belongs to, "" if none.
+func (l *loop) partOf(subject string) string {
+	rest, own := strings.CutPrefix(subject, l.shard.subjects.Prefix+".")
+	if !own {
+		return ""
+	}
+	part, _, _ := strings.Cut(rest, ".")
+	return part
+}
+
+// note remembers what cannot be stored at the moment, for Stats.
+func (l *loop) note(part string, err error) {
+	switch {
+	case part == "":
+	case err == nil:
+		delete(l.trouble, part)
+	default:
+		l.trouble[part] = err
 	}
 }
 
@@ -436,5 +468,8 @@ func (l *loop) picture(now time.Time) {
 	}
 	l.statsAt = now
 	stats := l.shard.stats()
+	for part, err := range l.trouble {
+		stats.Faults["store "+part] = err.Error()
+	}
 	l.stats.Store(&stats)
 }

@@ -62,6 +62,10 @@ func (s *shard) replied(now time.Time, it *item, reply schemas.Message, err erro
 			Kind: strategies.InSuccess, ID: it.work.ID, Delivery: it.number, Generation: it.generation,
 			OccurredAt: now.UnixNano(), Probe: it.probe, Lane: s.laneLength(k),
 		})
+	} else {
+		s.emit(effect{kind: effSignal, breaker: k, success: &schemas.Success{
+			Subject: it.work.Subject, ID: it.work.ID, Delivery: it.number, Generation: it.generation, Probe: it.probe, At: now,
+		}})
 	}
 	s.conclude(now, it, schemas.KindRecovered)
 }

@@ -77,6 +77,13 @@ func (s *signals) flush(p *signal) {
 	}
 }
 
+// signalSuccess tells the breaker of another shard of a success that no report will tell.
+func (e *Engine) signalSuccess(k breakerKey, success *schemas.Success) {
+	if p := e.policies.Load().Named(k.policy); p != nil {
+		e.tellBreaker(p, k, success, func(bool) {}) // one that is lost leaves the outcome unknown
+	}
+}
+
 // sendSignal stores a signal in the ledger of the shard that is home to its breaker.
 func (e *Engine) sendSignal(p *signal) {
 	finish := func(err error) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Options struct {
 	Daemons int           // 0 = 3
 	Rate    int           // failures a second; 0 = 100
 	Far     time.Duration // longest delay asked for; 0 = 20 s
+	Only    string        // the one kind of fault that is done; "" = all
 	Dir     string        // where streams and logs are; it stays when the run failed
 	Log     func(format string, args ...any)
 }
@@ -90,6 +92,9 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 func (l *load) strike(ctx, alive context.Context, o Options, r *Report) {
 	random := rand.New(rand.NewPCG(o.Seed, 1))
 	faults := schedule(rand.New(rand.NewPCG(o.Seed, 2)), o.Lasts, o.Servers, o.Daemons)
+	if o.Only != "" {
+		faults = slices.DeleteFunc(faults, func(f fault) bool { return string(f.kind) != o.Only })
+	}
 	for _, f := range faults {
 		r.Faults[string(f.kind)]++
 	}

@@ -139,7 +139,8 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 		return fmt.Errorf("seal key: %w", err)
 	}
 	leases, err := handlers.NewReplicas(handlers.ReplicasConfig{
-		Store: d.bus, Instance: d.Instance, Session: rand.Text(), Shards: d.bus.Partitions(), Observer: d.events,
+		Store: d.bus, Instance: d.Instance, Session: rand.Text(), Shards: d.bus.Partitions(),
+		Observer: handlers.Observers{d.metrics, d.events},
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ func main() {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()%1e9), "seed of the first run")
 	duration := flag.Duration("duration", time.Minute, "of load and faults in each run")
 	rate := flag.Int("rate", 100, "failures a second")
+	only := flag.String("only", "", "the one kind of fault that is done, e.g. \"kill server\"")
 	measure := flag.String("measure", "", "measure instead: takeover, rolling or pace")
 	servers := flag.Int("servers", 3, "of a measurement")
 	count := flag.Int("n", 100_000, "failures of a measurement")
@@ -41,7 +42,7 @@ func main() {
 	failed := 0
 	var table []chaos.Report
 	for n := range *runs {
-		r, err := run(ctx, *keep, chaos.Options{Seed: *seed + uint64(n), Lasts: *duration, Rate: *rate, Log: say})
+		r, err := run(ctx, *keep, chaos.Options{Seed: *seed + uint64(n), Lasts: *duration, Rate: *rate, Only: *only, Log: say})
 		if err != nil {
 			say("run with seed %d: %v", r.Seed, err)
 			failed++
