@@ -47,7 +47,7 @@ func metricList(t *testing.T, p *page) {
 		}
 		rows = append(rows, []string{code(name), kind, strings.ReplaceAll(found[3], ",", ", "), found[2]})
 	}
-	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
+	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(strings.Trim(a[0], "`"), strings.Trim(b[0], "`")) })
 	if len(rows) < 25 {
 		t.Errorf("only %d metrics were found", len(rows))
 	}
