@@ -15,7 +15,7 @@ import (
 )
 
 // patience is far longer than anything takes: a busy machine must not fail a test.
-const patience = 45 * time.Second
+const patience = 2 * time.Minute
 
 // record collects what comes, and lets a test wait until what it needs is there.
 type record[T any] struct {
