@@ -51,18 +51,23 @@ var (
 
 // start attaches, so that an error is the caller's, and runs until ctx is done or stop is
 // called. stop waits: afterwards on is not called any more. It must not be called from on.
-func (f *feed) start(ctx context.Context) (stop func(), err error) {
-	consumer, err := f.attach(ctx)
-	if err != nil {
-		return nil, err
+func (f *feed) start(ctx context.Context) (stop func(), err error) { return startAll(ctx, f) }
+
+// startAll starts several feeds, or none: all are attached before the first one calls on,
+// which may block until the caller has got stop.
+func startAll(ctx context.Context, feeds ...*feed) (stop func(), err error) {
+	consumers := make([]string, len(feeds))
+	for i, f := range feeds {
+		if consumers[i], err = f.attach(ctx); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f.run(ctx, consumer)
-	}()
-	return sync.OnceFunc(func() { cancel(); <-done }), nil
+	var running sync.WaitGroup
+	for i, f := range feeds {
+		running.Go(func() { f.run(ctx, consumers[i]) })
+	}
+	return sync.OnceFunc(func() { cancel(); running.Wait() }), nil
 }
 
 func (f *feed) run(ctx context.Context, consumer string) {

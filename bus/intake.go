@@ -44,21 +44,13 @@ func (b *Bus) Intake(ctx context.Context, shard int, since time.Time, on func(sc
 			prefix: strayConsumer, filters: []string{b.cfg.Subjects.Failed("*"), b.cfg.Subjects.Failed("*.>")}})
 		on = oneAtATime(on)
 	}
-	var stops []func()
-	stop = func() {
-		for _, s := range stops {
-			s()
-		}
-	}
+	var feeds []*feed
 	for _, c := range claims {
-		feed := feed{bus: b, stream: c.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
-			attach: c.attach, on: b.reports(on), over: over}
-		one, err := feed.start(ctx)
-		if err != nil {
-			stop()
-			return nil, fmt.Errorf("intake of shard %d: %w", shard, err)
-		}
-		stops = append(stops, one)
+		feeds = append(feeds, &feed{bus: b, stream: c.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
+			attach: c.attach, on: b.reports(on), over: over})
+	}
+	if stop, err = startAll(ctx, feeds...); err != nil {
+		return nil, fmt.Errorf("intake of shard %d: %w", shard, err)
 	}
 	return stop, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/recoveryd/recoveryd/bus"
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -300,4 +301,24 @@ func TestIntakeOfTheFirstShardTakesReportsWithWildcards(t *testing.T) {
 	}
 	r.Settle()
 	settled(t, b, 0)
+}
+
+func TestIntakeThatCannotStartLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	for range 10 {
+		store(t, b, names.Failed(inShard(0)), "waits")
+	}
+	// Somebody else took the place of the second consumer of the first shard.
+	if _, err := jetStream(t, nc).CreateConsumer(t.Context(), "RECOVERY_FAILED", jetstream.ConsumerConfig{
+		Durable: "foreign", FilterSubject: names.Failed(">"), AckPolicy: jetstream.AckExplicitPolicy,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan struct{})
+	_, err := b.Intake(t.Context(), 0, time.Unix(1, 0), func(schemas.Report) { <-begun }, nil)
+	if err == nil {
+		t.Error("the intake started although it could not have all reports")
+	}
+	close(begun)
 }

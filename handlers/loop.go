@@ -134,6 +134,7 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	}
 	stopIntake, err := l.bus.Intake(ctx, l.shard.index, l.lease.Since, l.read(ctx), lose)
 	if err != nil {
+		stopChores() // else the follower may wait for the loop, and this for the follower
 		stopFollow()
 		return fmt.Errorf("shard %d: read failures: %w", l.shard.index, err)
 	}

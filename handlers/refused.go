@@ -15,6 +15,7 @@ func (e *Engine) boundRefused(ctx context.Context) error {
 		sequence uint64
 		size     int
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	letters := make(chan letter, 1024)
 	stop, err := e.bus.FollowRefused(ctx, func(sequence uint64, size int) {
 		select {
@@ -23,9 +24,11 @@ func (e *Engine) boundRefused(ctx context.Context) error {
 		}
 	})
 	if err != nil {
+		cancel()
 		return err
 	}
 	defer stop()
+	defer cancel() // before, as what is followed may wait for its turn here
 	var kept []letter
 	total := 0
 	for {
