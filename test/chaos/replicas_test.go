@@ -273,3 +273,49 @@ func TestInstancesTellWhatTheyHave(t *testing.T) {
 		t.Errorf("the lease says %s, %v", entry.Value(), err)
 	}
 }
+
+// TestAllReplicasPassOverAFallbackThatIsDown opens the breaker of a fallback, which one
+// replica owns, and has work fail in the shards of all.
+func TestAllReplicasPassOverAFallbackThatIsDown(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, 3, `version: 1
+policies:
+  - name: spared
+    subjects: ["jobs.>"]
+    fallback: ["spare.one", "spare.two"]
+`)
+	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SPARE", Subjects: []string{"spare.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	open := schemas.BreakerRequest{Policy: "spared", Key: "spare.one"}
+	if err := r.bus.Call(t.Context(), "breaker", "open", open, &schemas.BreakerStatus{}); err != nil {
+		t.Fatal(err)
+	}
+	count := func(subject string) uint64 {
+		s, err := r.js.Stream(t.Context(), "SPARE")
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(subject))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Subjects[subject]
+	}
+	const n = 24
+	sent := uint64(0)
+	r.eventually("all replicas know of the breaker", func() bool { // the first ones may come before
+		before := count("spare.one")
+		for k := range n {
+			m := nats.NewMsg(subjects.Failed(fmt.Sprintf("jobs.%d", k)))
+			m.Header.Set(schemas.HeaderID, fmt.Sprintf("id-%d", sent))
+			m.Header.Set(schemas.HeaderClass, schemas.ClassPermanent)
+			if _, err := r.js.PublishMsg(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+		r.eventually("all went to a fallback", func() bool { return count("spare.one")+count("spare.two") == sent })
+		return count("spare.one") == before
+	})
+}
