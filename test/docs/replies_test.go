@@ -26,6 +26,14 @@ var asked = []struct {
 	{"dlq.ls", schemas.DeadListRequest{Filter: schemas.DeadFilter{Classes: []string{schemas.ClassPermanent}}, Details: true, Payload: true}, `"id":"lost"`},
 	{"dlq.groups", schemas.DeadGroupsRequest{By: "both"}, `"count":`},
 	{"dlq.show", schemas.DeadShowRequest{ID: "lost"}, `"history":`},
+	{"dlq.edit", schemas.JobRequest{DryRun: true, Set: map[string]string{"Tenant": "b"}}, `"plan":`},
+	{"dlq.discard", schemas.JobRequest{DryRun: true, Reason: "sold out"}, `"plan":`},
+	{"replay.create", schemas.JobRequest{FollowMS: 3_600_000, Actor: "me"}, `"job":`},
+	{"replay.pause", schemas.JobNameRequest{ID: theJob, Reason: "lunch", Actor: "me"}, ""},
+	{"replay.resume", schemas.JobNameRequest{ID: theJob}, ""},
+	{"replay.show", schemas.JobNameRequest{ID: theJob}, `"request":`},
+	{"replay.cancel", schemas.JobNameRequest{ID: theJob}, ""},
+	{"replay.ls", schemas.JobListRequest{Kind: "replay"}, `"kind":"replay"`},
 	{"breaker.open", schemas.BreakerRequest{Key: "orders.new", ForMS: 3_600_000, Reason: "maintenance", Actor: "me"}, `"forced_open"`},
 	{"breaker.ls", schemas.BreakerListRequest{}, `"forced_open"`},
 	{"breaker.show", schemas.BreakerRequest{Key: "orders.new"}, `"until":`},
@@ -34,6 +42,9 @@ var asked = []struct {
 	{"breaker.close", schemas.BreakerRequest{Key: "orders.new"}, ""},
 	{"breaker.probe", schemas.BreakerRequest{Key: "orders.new", DryRun: true}, ""},
 }
+
+// theJob stands for the id of the job that was created.
+const theJob = "the-job"
 
 // What a running daemon reads and replies fits the schemas.
 func TestRepliesFitTheirSchemas(t *testing.T) {
@@ -53,7 +64,7 @@ func TestRepliesFitTheirSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	unasked := map[string]bool{}
+	unasked, job := map[string]bool{}, ""
 	for _, e := range endpoints {
 		unasked[e.name] = true
 	}
@@ -63,12 +74,16 @@ func TestRepliesFitTheirSchemas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		request = bytes.ReplaceAll(request, []byte(theJob), []byte(job))
 		if err := schemaOf(t, schemaName(a.name, "request")).Validate(decoded(t, request)); err != nil {
 			t.Errorf("request %s: %v\n%s", a.name, err, request)
 		}
 		reply := askUntil(t, nc, a.name, request, a.until)
 		if err := schemaOf(t, schemaName(a.name, "reply")).Validate(decoded(t, reply)); err != nil {
 			t.Errorf("reply to %s: %v\n%s", a.name, err, reply)
+		}
+		if created := (schemas.JobReply{}); json.Unmarshal(reply, &created) == nil && created.Job != nil {
+			job = created.Job.ID
 		}
 	}
 	for name := range unasked {
