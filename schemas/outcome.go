@@ -93,7 +93,7 @@ type Outcome struct {
 func (s Subjects) OutcomeMessage(o *Outcome, of *Work, at time.Time) (Message, error) {
 	w := Work{ID: o.ID, Subject: o.Subject, Replay: o.Replay}
 	if of != nil {
-		w.Body, w.digest = of.Body, of.digest
+		w.Body, w.digest, w.FirstFailedAt, w.Origin = of.Body, of.digest, of.FirstFailedAt, of.Origin
 	}
 	step := o.Kind
 	if o.Fallback != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -75,6 +76,7 @@ func (w *Work) MsgID(step Step, delivery int) string {
 	}
 	buf = binary.BigEndian.AppendUint32(buf, uint32(delivery))
 	buf = binary.BigEndian.AppendUint32(buf, uint32(w.Replay))
+	buf = binary.BigEndian.AppendUint64(buf, uint64(w.life()))
 	body := w.digest
 	if body == nil {
 		sum := sha256.Sum256(w.Body)
@@ -82,6 +84,22 @@ func (w *Work) MsgID(step Step, delivery int) string {
 	}
 	sum := sha256.Sum256(append(buf, body[:]...))
 	return hex.EncodeToString(sum[:16])
+}
+
+// life tells lives with the same chosen id apart, by when each failed first: a worker that
+// dropped the headers begins a new one, and its message must not vanish as a repeat of the
+// former. An id that was derived from the origin has one life: there a second report is a
+// repeat, whenever it comes.
+func (w *Work) life() int64 {
+	if w.Origin.Sequence > 0 && w.ID == w.Origin.id() {
+		return 0
+	}
+	return nanos(w.FirstFailedAt)
+}
+
+// id is the id of work whose reporter chose none but said where the message came from.
+func (o Origin) id() string {
+	return deriveID("origin", o.Stream, strconv.FormatUint(o.Sequence, 10), o.Consumer)
 }
 
 // KeepDigest computes the hash of the body that all message ids need, once.

@@ -45,7 +45,7 @@ func TestMsgIDTellsEveryStepApart(t *testing.T) {
 func TestMsgIDNeverChanges(t *testing.T) {
 	t.Parallel()
 	w := Work{ID: "order-42", Subject: "orders.new", Replay: 1, Body: []byte(`{"id":42}`)}
-	if got := w.MsgID(StepRetry, 2); got != "9c7bd33507971af93f12779b552fa1fb" {
+	if got := w.MsgID(StepRetry, 2); got != "67b4085cdd6f3f409ff61d6236612188" {
 		t.Errorf("MsgID = %q", got)
 	}
 }
@@ -155,5 +155,29 @@ func TestFieldErrorsFindsAll(t *testing.T) {
 	}
 	if b.Error() != "b[0].c: 2" || !errors.Is(b, b.Err) || FieldErrors(nil) != nil || FieldErrors(errors.New("x")) != nil {
 		t.Errorf("%v", b)
+	}
+}
+
+// A worker that chooses an id and drops the headers begins a new life with each report. The
+// message of the second life must not vanish as a repeat of the first.
+func TestLivesWithOneChosenID(t *testing.T) {
+	t.Parallel()
+	first := Work{ID: "order-42", Subject: "orders.new", Body: []byte("x"), FirstFailedAt: noon}
+	again := first
+	if first.MsgID(StepRetry, 2) != again.MsgID(StepRetry, 2) {
+		t.Error("a repeat of the same report is another message")
+	}
+	again.FirstFailedAt = noon.Add(time.Millisecond)
+	for _, step := range []Step{StepRetry, StepDead, StepFallback} {
+		if first.MsgID(step, 2) == again.MsgID(step, 2) {
+			t.Errorf("%s: two lives share a message id", step)
+		}
+	}
+	derived := Work{Origin: Origin{Stream: "ORDERS", Sequence: 7, Consumer: "worker"}, FirstFailedAt: noon}
+	derived.ID = derived.Origin.id()
+	later := derived
+	later.FirstFailedAt = noon.Add(time.Hour)
+	if derived.MsgID(StepRetry, 2) != later.MsgID(StepRetry, 2) {
+		t.Error("two reports about one message of a stream are two messages")
 	}
 }

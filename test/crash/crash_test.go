@@ -97,7 +97,7 @@ func runDaemon(url string) error {
 		return err
 	}
 	e, err := handlers.New(handlers.Config{
-		Bus: b, Subjects: subjects, Policies: p, SealKey: key, Created: b.Created(), Shards: b.Partitions(), Observer: faults{},
+		Bus: b, Dead: b, Subjects: subjects, Policies: p, SealKey: key, Created: b.Created(), Shards: b.Partitions(), Observer: faults{},
 	})
 	if err != nil {
 		return err
@@ -235,6 +235,7 @@ func (a *account) report(t *testing.T, js jetstream.JetStream, random *rand.Rand
 				m := nats.NewMsg(subjects.Failed(fmt.Sprintf("jobs.%s.%d", name, i%50)))
 				m.Data = []byte(strings.Repeat("x", 200) + f.id)
 				m.Header.Set(schemas.HeaderID, f.id)
+				m.Header.Set(schemas.HeaderOccurredAt, time.Now().UTC().Format(time.RFC3339Nano)) // a repeat of the report is the same failure
 				m.Header.Set(schemas.HeaderRetryAfter, strconv.FormatFloat(f.delay.Seconds(), 'f', 3, 64))
 				a.publish(t, js, m, f.id, f.delay)
 			}
