@@ -83,9 +83,23 @@ func (r *Reader) openEnvelope(f *Failure, own Header) {
 		f.Malformed = "body is no CloudEvents JSON: " + err.Error()
 		return
 	}
-	if e.Type != TypeFailure {
+	if e.Type == TypeFailure {
+		r.open(f, own, e, saysEnvelope)
+	}
+}
+
+// openBinary is openEnvelope for an event whose attributes are in headers.
+func (r *Reader) openBinary(f *Failure, own Header) {
+	e, err := binaryEvent(f.Header, f.Body)
+	if err != nil {
+		f.Malformed = err.Error()
 		return
 	}
+	r.open(f, own, e, saysAttribute)
+}
+
+// open takes the report out of an event, and leaves out the headers that are the event's.
+func (r *Reader) open(f *Failure, own Header, e Event, ofEvent func(string, []string) bool) {
 	d, err := decodeFailureData(e)
 	if err != nil {
 		f.Malformed = err.Error()
@@ -113,7 +127,7 @@ func (r *Reader) openEnvelope(f *Failure, own Header) {
 	if d.Origin.Deliveries > 0 {
 		set(HeaderDeliveries, strconv.FormatUint(d.Origin.Deliveries, 10))
 	}
-	maps.DeleteFunc(f.Header, saysEnvelope)
+	maps.DeleteFunc(f.Header, ofEvent)
 	for name, value := range d.Headers {
 		if travels(name) && !hasPrefixFold(name, HeaderPrefix) {
 			f.Header[name] = []string{value}

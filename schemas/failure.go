@@ -64,8 +64,11 @@ func (r *Reader) Failure(m *Stored) Failure {
 	}
 	own, user, barred := split(m.Header)
 	f.Subject, f.Body, f.Header, f.Barred, f.Fallback = f.Intake, m.Body, user, barred, NoFallback
-	if isEnvelope(user) {
+	switch {
+	case isEnvelope(user):
 		r.openEnvelope(&f, own)
+	case isBinaryFailure(user):
+		r.openBinary(&f, own)
 	}
 	f.fitHeaders()
 	r.readReport(&f, own)
