@@ -108,11 +108,12 @@ func (l *lane) prefix() int {
 
 // cut removes the settled prefix of n entries. before is the first sequence that must stay,
 // least and most how many entries a purge up to it should remove: those deleted by
-// themselves may be gone already.
-func (l *lane) cut(n int) (before uint64, least, most int) {
+// themselves may be gone already, and those up to inherited by a request of the former
+// owner that arrived late.
+func (l *lane) cut(n int, inherited uint64) (before uint64, least, most int) {
 	before, most = l.entries[n-1].seq+1, n
 	for i, it := range l.entries[:n] {
-		if !it.deleted {
+		if !it.deleted && it.seq > inherited {
 			least++
 		}
 		l.entries[i] = nil

@@ -32,7 +32,7 @@ type loadedEntry struct {
 // boot takes what the ledger and the state store held when the shard was taken: how many
 // entries each lane has, the last sequence of the ledger then, and all breaker states.
 func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, states []storedState) {
-	s.followed = last
+	s.followed, s.inherited = last, last
 	for _, subject := range slices.Sorted(maps.Keys(counts)) {
 		l := s.lane(now, subject)
 		if l == nil {
@@ -283,7 +283,7 @@ func (s *shard) trim(l *lane) {
 	all := l.complete() && n == len(l.entries) && l.coming == 0
 	if n > 0 && !l.purging && (all || n >= purgeBatch || s.stopping) {
 		e := effect{kind: effPurge, lane: l}
-		e.before, e.least, e.most = l.cut(n)
+		e.before, e.least, e.most = l.cut(n, s.inherited)
 		l.purging = true
 		s.emit(e)
 	}

@@ -42,6 +42,7 @@ type shard struct {
 	held    map[breakerKey]*lane
 	unnamed int // held lanes whose key is not known yet
 
+	inherited uint64   // last sequence when the shard was taken over
 	followed  uint64   // sequence up to which the ledger was followed
 	ahead     []uint64 // own appends that were acknowledged before they were followed, in order
 	forgotten uint64   // highest sequence that was read of a lane that was forgotten

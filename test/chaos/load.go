@@ -94,6 +94,7 @@ func (l *load) fail(ctx context.Context, id, subject string, attempt int, echoed
 		}
 	}
 	m.Header.Set(schemas.HeaderID, id)
+	m.Header.Set(schemas.HeaderOccurredAt, time.Now().UTC().Format(time.RFC3339Nano)) // the same in all repeats
 	m.Header.Set(schemas.HeaderError, "simulated")
 	m.Header.Set(schemas.HeaderClass, class)
 	delay = delay.Truncate(time.Millisecond)
