@@ -55,6 +55,8 @@ func (h *simWorkers) fail(work *simWork) {
 	m := schemas.Message{Header: schemas.Header{headerWork: {work.name}}, Body: []byte("body of " + work.name)}
 	if work.named {
 		m.Header.Set(schemas.HeaderID, "id-"+work.name)
+		// With an id of one's own, only this tells a repeated report from another failure.
+		m.Header.Set(schemas.HeaderOccurredAt, h.w.now.Format(time.RFC3339Nano))
 	} else {
 		m.Header.Set(schemas.HeaderStream, "ORDERS")
 		m.Header.Set(schemas.HeaderSequence, strconv.Itoa(1+len(h.works)))

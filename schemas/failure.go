@@ -30,7 +30,8 @@ type Failure struct {
 
 	Intake     string    // the subject the report is about: the original one, or a fallback
 	At         time.Time // when the stream stored the report; decisions use this time
-	OccurredAt time.Time // when the work failed, at most At
+	OccurredAt time.Time // when the work failed, at most At, for breakers not long before it
+	since      time.Time // what the reporter said about it; zero = nothing
 	Sequence   uint64    // of the report in its stream
 
 	Sealed     bool // the state in the headers is recoveryd's own; see Unseal
@@ -105,7 +106,7 @@ func (r *Reader) readReport(f *Failure, own Header) {
 		if t, err := time.Parse(time.RFC3339Nano, v); err != nil {
 			f.fault(HeaderOccurredAt, v, "is no RFC 3339 time; the time of the report is taken")
 		} else {
-			f.OccurredAt = r.clamp(t, f.At)
+			f.OccurredAt, f.since = r.clamp(t, f.At), t
 		}
 	}
 	if v := own.Get(HeaderRetryAfter); v != "" {
@@ -135,7 +136,7 @@ func (r *Reader) readState(f *Failure, own Header) {
 	}
 	f.Attempt = f.attempt(own)
 	f.Delivery = f.Attempt
-	f.FirstFailedAt, f.LastFailedAt = f.OccurredAt, f.OccurredAt
+	f.FirstFailedAt, f.LastFailedAt = f.first(), f.OccurredAt
 	if !f.Sealed {
 		if own.Get(HeaderSeal) != "" {
 			f.fault(HeaderSeal, own.Get(HeaderSeal), "does not fit the state it seals; the state was ignored")
@@ -167,7 +168,16 @@ func (f *Failure) Unseal() {
 	f.fault(HeaderSubject, f.Subject, "is not delivered to "+line(f.Intake, 64)+" under its policy; the state was ignored")
 	f.Sealed, f.Subject, f.Fallback, f.Delivery = false, f.Intake, NoFallback, f.Attempt
 	f.Replay, f.Held, f.Generation, f.Probe, f.History = 0, 0, 0, false, ""
-	f.FirstFailedAt = f.OccurredAt
+	f.FirstFailedAt = f.first()
+}
+
+// first is when the work failed first, as far as its first report says: the reporter's own
+// time, however late the report comes, so that a repeat of it says the same.
+func (f *Failure) first() time.Time {
+	if f.since.IsZero() || f.since.After(f.At) {
+		return f.OccurredAt
+	}
+	return f.since
 }
 
 func (f *Failure) attempt(own Header) int {
@@ -202,7 +212,7 @@ func (f *Failure) fault(name, value, what string) {
 
 func (r *Reader) deriveID(f *Failure) string {
 	if o := f.Origin; o.Stream != "" && o.Sequence > 0 {
-		return deriveID("origin", o.Stream, strconv.FormatUint(o.Sequence, 10), o.Consumer)
+		return o.id()
 	}
 	return deriveID("report", r.Created.UTC().Format(time.RFC3339Nano), strconv.FormatUint(f.Sequence, 10))
 }

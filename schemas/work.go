@@ -91,15 +91,21 @@ func (w *Work) MsgID(step Step, delivery int) string {
 // former. An id that was derived from the origin has one life: there a second report is a
 // repeat, whenever it comes.
 func (w *Work) life() int64 {
-	if w.Origin.Sequence > 0 && w.ID == w.Origin.id() {
+	if len(w.ID) == originIDSize && strings.HasPrefix(w.ID, originID) {
 		return 0
 	}
 	return nanos(w.FirstFailedAt)
 }
 
+// originID begins the ids that are derived from an origin.
+const (
+	originID     = "m-"
+	originIDSize = len(originID) + 26
+)
+
 // id is the id of work whose reporter chose none but said where the message came from.
 func (o Origin) id() string {
-	return deriveID("origin", o.Stream, strconv.FormatUint(o.Sequence, 10), o.Consumer)
+	return originID + deriveID("origin", o.Stream, strconv.FormatUint(o.Sequence, 10), o.Consumer)
 }
 
 // KeepDigest computes the hash of the body that all message ids need, once.
