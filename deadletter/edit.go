@@ -118,6 +118,9 @@ func (e *Edit) Apply(l *Letter) (schemas.DeadLetter, error) {
 		delete(d.Header, name)
 	}
 	if e.patch != nil {
+		if len(l.Body) == 0 {
+			return d, fmt.Errorf("patch of dead letter %d: its payload is empty", l.Stored.Sequence)
+		}
 		body, err := e.patch.ApplyWithOptions(l.Body, e.options)
 		if err != nil {
 			return d, fmt.Errorf("patch of dead letter %d: %s", l.Stored.Sequence, clip(err.Error()))

@@ -27,6 +27,9 @@ const (
 	JobDone      = "done"
 )
 
+// JobStates lists all states of a job.
+var JobStates = [...]string{JobRunning, JobFollowing, JobPaused, JobStopped, JobCancelled, JobDone}
+
 // What operators want of a job.
 const (
 	WantRun    = "run"

@@ -111,7 +111,7 @@ func (t *Tracker) replayed(k trackKey, o *schemas.Outcome, at time.Time) {
 		return // told again after a crash
 	}
 	t.seen++
-	if len(t.known) >= maxTracked {
+	if len(t.known) >= maxTracked && int64(len(t.known))-t.counts.Pending >= maxTracked/10 {
 		t.forget()
 	}
 	if len(t.known) >= maxTracked {

@@ -29,6 +29,8 @@ func (e *Engine) addDead(all map[string]endpoint) {
 		"dlq.ls":     answer(e.listDead),
 		"dlq.show":   answer(e.showDead),
 		"dlq.groups": answer(e.groupDead),
+		"dlq.export": answer(e.exportDead),
+		"dlq.import": answer(e.importDead),
 	} {
 		all[name] = endpoint{public: f, local: f}
 	}

@@ -205,9 +205,8 @@ func (e *Engine) listJobs(ctx context.Context, q schemas.JobListRequest) (schema
 	if limit < 1 || limit > 200 {
 		return reply, badRequest("limit: %d is not between 1 and 200", limit)
 	}
-	states := []string{"", deadletter.JobRunning, deadletter.JobFollowing, deadletter.JobPaused, deadletter.JobStopped, deadletter.JobCancelled, deadletter.JobDone}
-	if !slices.Contains(states, q.State) {
-		return reply, badRequest("state: %q is none of %s", q.State, strings.Join(states[1:], ", "))
+	if q.State != "" && !slices.Contains(deadletter.JobStates[:], q.State) {
+		return reply, badRequest("state: %q is none of %s", q.State, strings.Join(deadletter.JobStates[:], ", "))
 	}
 	kinds := []string{"", deadletter.JobReplay, deadletter.JobDiscard, deadletter.JobEdit}
 	if !slices.Contains(kinds, q.Kind) {

@@ -20,6 +20,8 @@ const (
 	EventLate                       // an outcome of an older generation
 	EventFault                      // something went wrong and is being tried again; Err says what
 	EventAlarm                      // something happened that must not; Err says what
+	EventJob                        // a job over dead letters began or rests; Source says its kind, Result its state
+	EventReplay                     // something became of Count replayed letters; Result says what
 )
 
 // Event is one thing that happened. It is made once and then logged, counted and published
@@ -36,6 +38,7 @@ type Event struct {
 	Lateness time.Duration // due to PubAck, of a release
 	Elapsed  time.Duration // first failure to terminal outcome
 	Result   string        // of a probe or a release
+	Count    int64         // of letters
 	Op       string        // what was tried, of a fault
 	Subject  string
 	ID       string

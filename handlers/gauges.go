@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/recoveryd/recoveryd/deadletter"
 	"github.com/recoveryd/recoveryd/strategies"
 )
 
@@ -18,6 +19,7 @@ type GaugesConfig struct {
 	Clock      func() time.Duration // asked at each scrape: server minus local; nil = not told
 	Replicas   func() int           // asked at each scrape; nil = not told
 	Version    string
+	Jobs       func() map[string]int // jobs over dead letters by state, asked at each scrape; nil = none
 }
 
 // Validate names every field that is missing.
@@ -37,6 +39,7 @@ type Gauges struct {
 
 	reloadOK, reloadedAt   prometheus.Gauge
 	deadRatio, deadOldest  prometheus.Gauge
+	deadExpiry             prometheus.Gauge
 	deadLetters, deadBytes prometheus.Gauge
 }
 
@@ -48,6 +51,7 @@ var (
 	overflowDesc  = description("breaker_overflow", "1 if the policy has more keys than max_keys, so that new ones share a breaker.", "policy")
 	memoryDesc    = description("waiting_bytes", "Memory of the work that waits in the daemon.")
 	inFlightDesc  = description("publishes_in_flight", "Publishes without an answer.")
+	jobsDesc      = description("replay_jobs", "Jobs over dead letters, by state; on the replica that runs them.", "state")
 	shardsDesc    = description("shards_owned", "Shards that this daemon owns.")
 	connectedDesc = description("nats_connected", "1 while there is a connection to a server.")
 	clockDesc     = description("clock_difference_seconds", "Clock of the server minus that of this machine; it is corrected for.")
@@ -70,11 +74,12 @@ func NewGauges(c GaugesConfig) (*Gauges, error) {
 		reloadedAt:  gauge("policy_last_reload_success_timestamp_seconds", "When the policies in use were read."),
 		deadRatio:   gauge("dead_letter_store_ratio", "Share of the store of dead letters that is used, 0 if it has no limit."),
 		deadOldest:  gauge("dead_letter_oldest_timestamp_seconds", "When the oldest dead letter was stored, 0 if there is none."),
+		deadExpiry:  gauge("dead_letter_expiry_timestamp_seconds", "When the oldest dead letter is dropped for its age, 0 if none is."),
 		deadLetters: gauge("dead_letter_store_messages", "Dead letters in the store."),
 		deadBytes:   gauge("dead_letter_store_bytes", "Size of the store of dead letters."),
 	}
 	var faults []error
-	for _, each := range []prometheus.Collector{g, g.reloadOK, g.reloadedAt, g.deadRatio, g.deadOldest, g.deadLetters, g.deadBytes} {
+	for _, each := range []prometheus.Collector{g, g.reloadOK, g.reloadedAt, g.deadRatio, g.deadOldest, g.deadExpiry, g.deadLetters, g.deadBytes} {
 		faults = append(faults, c.Registerer.Register(each))
 	}
 	return g, errors.Join(faults...)
@@ -105,6 +110,9 @@ func (g *Gauges) DeadStore(messages, bytes uint64, limit int64, oldest time.Time
 	g.deadOldest.Set(unixSeconds(oldest))
 }
 
+// DeadExpiry notes when the oldest dead letter is dropped for its age, zero if none is.
+func (g *Gauges) DeadExpiry(at time.Time) { g.deadExpiry.Set(unixSeconds(at)) }
+
 // FillRatio is the used share of a limit in bytes, 0 if there is no limit.
 func FillRatio(bytes uint64, limit int64) float64 {
 	if limit <= 0 {
@@ -116,7 +124,7 @@ func FillRatio(bytes uint64, limit int64) float64 {
 // Describe implements prometheus.Collector.
 func (g *Gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		waitingDesc, oldestDesc, breakersDesc, overflowDesc, memoryDesc, inFlightDesc, shardsDesc, connectedDesc,
+		waitingDesc, oldestDesc, breakersDesc, overflowDesc, memoryDesc, inFlightDesc, shardsDesc, jobsDesc, connectedDesc,
 		clockDesc, replicasDesc, buildDesc,
 	} {
 		out <- d
@@ -136,6 +144,10 @@ func (g *Gauges) Collect(out chan<- prometheus.Metric) {
 	send(oldestDesc, unixSeconds(t.OldestDue))
 	send(memoryDesc, float64(t.NearBytes))
 	send(inFlightDesc, float64(t.InFlight))
+	jobs := g.jobs()
+	for _, state := range deadletter.JobStates {
+		send(jobsDesc, float64(jobs[state]), state)
+	}
 	send(shardsDesc, float64(t.Owned))
 	send(connectedDesc, number(g.cfg.Connected()))
 	if g.cfg.Clock != nil {
@@ -155,6 +167,13 @@ func (g *Gauges) Collect(out chan<- prometheus.Metric) {
 		}
 		send(overflowDesc, number(overflowed[policy]), policy)
 	}
+}
+
+func (g *Gauges) jobs() map[string]int {
+	if g.cfg.Jobs == nil {
+		return nil
+	}
+	return g.cfg.Jobs()
 }
 
 // Totals is the sum of the pictures of all shards.

@@ -58,6 +58,8 @@ func (l *Log) Observe(e Event) {
 		l.line(zerolog.DebugLevel, e).Msg("late outcome")
 	case EventFault:
 		l.fault(e)
+	case EventJob:
+		l.line(zerolog.InfoLevel, e).Str("kind", e.Source).Str("state", e.Result).Int64("letters", e.Count).Msg("job")
 	case EventAlarm:
 		l.line(zerolog.ErrorLevel, e).Str("operation", e.Op).Err(e.Err).Msg("this must not happen, please report it")
 	}
@@ -67,7 +69,7 @@ func outcomeLevel(kind string) zerolog.Level {
 	switch kind {
 	case schemas.KindDead, schemas.KindRejected:
 		return zerolog.WarnLevel
-	case schemas.KindFallback, schemas.KindDiscarded, schemas.KindReplayed:
+	case schemas.KindFallback:
 		return zerolog.InfoLevel
 	}
 	return zerolog.DebugLevel

@@ -25,6 +25,7 @@ type Metrics struct {
 	fallbacks   *prometheus.CounterVec   // policy, target, result
 	faults      *prometheus.CounterVec   // op
 	alarms      *prometheus.CounterVec   // op
+	replays     *prometheus.CounterVec   // result
 }
 
 // Results of redeliveries and fallbacks.
@@ -33,6 +34,19 @@ const (
 	resultFailed  = "failed"  // and tried again
 	resultSkipped = "skipped" // a fallback whose breaker is not closed
 )
+
+// What becomes of replayed letters.
+const (
+	replayStored    = "stored"
+	replayRepeated  = "repeated" // stored by an earlier try
+	replaySkipped   = "skipped"
+	replayRecovered = "recovered"
+	replayPresumed  = "presumed_recovered"
+	replayFailed    = "failed_again"
+	replayOpen      = "open"
+)
+
+var replayResults = [...]string{replayStored, replayRepeated, replaySkipped, replayRecovered, replayPresumed, replayFailed, replayOpen}
 
 // opRedeliver is the operation of faults that are failed redeliveries.
 const opRedeliver = "redeliver"
@@ -57,7 +71,11 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		late:        counter("late_outcomes_total", "Outcomes of an older generation of their breaker."),
 		fallbacks:   counters("fallbacks_total", "Fallbacks tried or passed over, by their index.", "policy", "target", "result"),
 		faults:      counters("faults_total", "Operations that failed and are tried again.", "operation"),
+		replays:     counters("replay_messages_total", "Dead letters that jobs replayed, and what became of them.", "result"),
 		alarms:      counters("alarms_total", "Events that must not happen.", "operation"),
+	}
+	for _, result := range replayResults {
+		m.replays.WithLabelValues(result)
 	}
 	var faults []error
 	for _, c := range m.collectors() {
@@ -69,7 +87,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.failures, m.duplicates, m.redelivered, m.delay, m.lateness, m.duration, m.outcomes,
-		m.transitions, m.probes, m.late, m.fallbacks, m.faults, m.alarms,
+		m.transitions, m.probes, m.late, m.fallbacks, m.faults, m.alarms, m.replays,
 	}
 }
 
@@ -160,6 +178,8 @@ func (m *Metrics) Observe(e Event) {
 		m.transitions.WithLabelValues(policy, e.Breaker.From, e.Breaker.To).Inc()
 	case EventProbe:
 		m.probes.WithLabelValues(policy, e.Result).Inc()
+	case EventReplay:
+		m.replays.WithLabelValues(e.Result).Add(float64(e.Count))
 	case EventLate:
 		m.late.Inc()
 	case EventFault:

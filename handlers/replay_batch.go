@@ -32,6 +32,7 @@ func (x *run) batch(ctx context.Context, s *scan, n int) (over bool, err error) 
 		return false, err
 	}
 	x.job.Position = s.at
+	x.count(replayStored, int64(len(done)))
 	if len(done) > 0 {
 		return over, x.checkpoint(ctx, done)
 	}
@@ -126,6 +127,7 @@ func (x *run) leave(l *deadletter.Letter, err error) {
 	var s *skip
 	if errors.As(err, &s) && s.why != whyOtherKey {
 		x.job.Skip(s.why, l.Stored.Sequence, s.detail)
+		x.count(replaySkipped, 1)
 	}
 }
 
@@ -143,9 +145,11 @@ func (x *run) account(ctx context.Context, results []acted) (done []uint64, err 
 			x.job.Done++
 			if r.repeated {
 				x.job.Repeated++
+				x.count(replayRepeated, 1)
 			}
 		case errors.As(r.err, &s):
 			x.job.Skip(s.why, r.sequence, s.detail)
+			x.count(replaySkipped, 1)
 			x.claims.release(x.e.Now(), false, r.sequence)
 		default:
 			return nil, r.err

@@ -34,6 +34,7 @@ type run struct {
 	wanted  string
 	changed chan struct{} // holds one signal that wanted changed
 	tracker *deadletter.Tracker
+	told    schemas.Followed // to the observer
 }
 
 func newRun(r *runner, id string) *run {
@@ -143,7 +144,8 @@ func (x *run) open(ctx context.Context) error {
 	if revision, err = x.e.writeJob(ctx, j, revision); err != nil {
 		return err // also if its former runner still wrote
 	}
-	x.job, x.revision, x.saved = j, revision, x.e.Now()
+	x.job, x.revision, x.saved, x.told = j, revision, x.e.Now(), j.Followed
+	x.e.observer.Observe(Event{Kind: EventJob, At: j.UpdatedAt, ID: j.ID, Source: j.Kind, Result: j.State, Count: j.Done})
 	if x.filter, err = deadletter.CompileFilter(j.Request.Filter, j.CreatedAt); err != nil {
 		return err
 	}
@@ -202,6 +204,25 @@ func (x *run) look() {
 	x.tracker.Tick(x.e.clock.Now())
 	x.job.Followed, _ = x.tracker.Followed()
 	x.job.Failures, x.job.Causes = x.tracker.Failures()
+	f := x.job.Followed
+	for _, part := range []struct {
+		result string
+		now    int64
+		told   *int64
+	}{
+		{replayRecovered, f.Recovered, &x.told.Recovered}, {replayPresumed, f.Presumed, &x.told.Presumed},
+		{replayFailed, f.Failed, &x.told.Failed}, {replayOpen, f.Open, &x.told.Open},
+	} {
+		x.count(part.result, part.now-*part.told)
+		*part.told = max(*part.told, part.now)
+	}
+}
+
+// count tells the observer what became of letters.
+func (x *run) count(result string, n int64) {
+	if n > 0 && x.job.Kind == deadletter.JobReplay {
+		x.e.observer.Observe(Event{Kind: EventReplay, At: x.e.clock.Now(), ID: x.id, Result: result, Count: n})
+	}
 }
 
 // wait pauses shortly, and shows for what.
@@ -237,7 +258,11 @@ func (x *run) rest(ctx context.Context, state, why string) error {
 	x.look()
 	x.job.Removing = nil
 	x.job.End(state, why, x.e.clock.Now())
-	return x.save(ctx)
+	if err := x.save(ctx); err != nil {
+		return err
+	}
+	x.e.observer.Observe(Event{Kind: EventJob, At: x.job.UpdatedAt, ID: x.id, Source: x.job.Kind, Result: state, Count: x.job.Done})
+	return nil
 }
 
 // checkpoint notes everything done so far; the letters that it names are removed after it.

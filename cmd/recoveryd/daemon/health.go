@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/recoveryd/recoveryd/cmd/recoveryd/console"
 	"github.com/recoveryd/recoveryd/handlers"
@@ -83,6 +84,10 @@ func (d *Daemon) checkDeadStore() console.Check {
 	if dead.MaxBytes > 0 {
 		ratio := handlers.FillRatio(dead.Bytes, dead.MaxBytes)
 		c.OK, c.Detail = ratio < almostFull, fmt.Sprintf("%d letters, %.0f %% full", dead.Messages, 100*ratio)
+	}
+	if at := d.expiry(dead); !at.IsZero() && time.Until(at) < time.Duration(d.Config.DeadMaxAge)/10 {
+		c.OK = false
+		c.Detail += fmt.Sprintf(", the oldest is dropped for its age at %s: replay, export or discard it", at.UTC().Format(time.RFC3339))
 	}
 	return c
 }

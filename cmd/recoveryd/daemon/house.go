@@ -71,6 +71,14 @@ func (s *stores) dead() (bus.StreamState, bool) {
 	return bus.StreamState{}, false
 }
 
+// expiry is when the oldest letter is dropped for its age, zero if none is.
+func (d *Daemon) expiry(dead bus.StreamState) time.Time {
+	if d.Config.DeadMaxAge == 0 || dead.Messages == 0 {
+		return time.Time{}
+	}
+	return dead.FirstTime.Add(time.Duration(d.Config.DeadMaxAge))
+}
+
 func (d *Daemon) look(ctx context.Context) {
 	if !d.connected() {
 		return // that is a check of its own
@@ -80,5 +88,6 @@ func (d *Daemon) look(ctx context.Context) {
 	d.stores.set(d.bus.StreamStates(ctx))
 	if dead, ok := d.stores.dead(); ok {
 		d.gauges.DeadStore(dead.Messages, dead.Bytes, dead.MaxBytes, dead.FirstTime)
+		d.gauges.DeadExpiry(d.expiry(dead))
 	}
 }
