@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait for something that must happen.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 func startServer(t testing.TB) *embedded.Server {
 	t.Helper()
