@@ -27,6 +27,8 @@ var endpoints = []endpoint{
 	{"dlq.show", "Shows one dead letter with headers, body and history.", schemas.DeadShowRequest{}, schemas.DeadLetterItem{}},
 	{"dlq.edit", "Makes a job that changes headers or bodies of letters where they are stored.", schemas.JobRequest{}, schemas.JobReply{}},
 	{"dlq.discard", "Makes a job that removes letters.", schemas.JobRequest{}, schemas.JobReply{}},
+	{"dlq.export", "Reads letters exactly as they are stored.", schemas.DeadExportRequest{}, schemas.DeadExportReply{}},
+	{"dlq.import", "Stores exported letters again.", schemas.DeadImportRequest{}, schemas.DeadImportReply{}},
 	{"replay.create", "Makes a job that sends letters again.", schemas.JobRequest{}, schemas.JobReply{}},
 	{"replay.ls", "Lists jobs, the newest first.", schemas.JobListRequest{}, schemas.JobListReply{}},
 	{"replay.show", "Shows one job.", schemas.JobNameRequest{}, schemas.JobStatus{}},

@@ -28,6 +28,8 @@ var asked = []struct {
 	{"dlq.show", schemas.DeadShowRequest{ID: "lost"}, `"history":`},
 	{"dlq.edit", schemas.JobRequest{DryRun: true, Set: map[string]string{"Tenant": "b"}}, `"plan":`},
 	{"dlq.discard", schemas.JobRequest{DryRun: true, Reason: "sold out"}, `"plan":`},
+	{"dlq.export", schemas.DeadExportRequest{Filter: schemas.DeadFilter{IDs: []string{"lost"}}}, `"headers":[[`},
+	{"dlq.import", schemas.DeadImportRequest{DryRun: true, Letters: []schemas.DeadExport{exported}}, `"stored":0`},
 	{"replay.create", schemas.JobRequest{FollowMS: 3_600_000, Actor: "me"}, `"job":`},
 	{"replay.pause", schemas.JobNameRequest{ID: theJob, Reason: "lunch", Actor: "me"}, ""},
 	{"replay.resume", schemas.JobNameRequest{ID: theJob}, ""},
@@ -41,6 +43,15 @@ var asked = []struct {
 	{"breaker.disable", schemas.BreakerRequest{Key: "orders.new"}, `"disabled"`},
 	{"breaker.close", schemas.BreakerRequest{Key: "orders.new"}, ""},
 	{"breaker.probe", schemas.BreakerRequest{Key: "orders.new", DryRun: true}, ""},
+}
+
+// exported is a letter as an export has it.
+var exported = schemas.DeadExport{
+	Subject: "recovery.dead.0123abcd.orders.new", Body: []byte(`{"id":42}`),
+	Headers: [][]string{
+		{schemas.HeaderAttempt, "1"}, {schemas.HeaderCause, "0123abcd"}, {schemas.HeaderID, "lost"}, {schemas.HeaderReason, "permanent"},
+		{schemas.HeaderSubject, "orders.new"}, {"Tenant", "a", "b"},
+	},
 }
 
 // theJob stands for the id of the job that was created.
