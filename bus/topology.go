@@ -102,17 +102,20 @@ func older(version, floor string) bool {
 
 // ensureTries is enough for a create that loses against another daemon, an update, and
 // the look at its result, once more over.
-const ensureTries = 5
+const ensureTries = 10
 
 // ensure looks, changes one thing and looks again, so that what an old server dropped
 // from a configuration is noticed.
 func (b *Bus) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	var open []difference
-	for range ensureTries {
+	for try := range ensureTries {
 		info, err := b.lookup(ctx, want.Name)
 		if errors.Is(err, schemas.ErrNotFound) {
 			if err := b.create(ctx, want); err != nil {
 				return nil, err
+			}
+			if try > 0 {
+				sleep(ctx, waitFor) // another daemon makes it, and in a cluster it is not there at once
 			}
 			continue
 		}
@@ -133,6 +136,9 @@ func (b *Bus) ensure(ctx context.Context, want jetstream.StreamConfig) (*jetstre
 		if err := b.update(ctx, merge(info.Config, want)); err != nil {
 			return nil, fmt.Errorf("%w: %w", mismatch(want.Name, open), err)
 		}
+	}
+	if len(open) == 0 {
+		return nil, fmt.Errorf("stream %s: %w: it was made, or is being made by another daemon, and is not there yet", want.Name, schemas.ErrTimeout)
 	}
 	return nil, fmt.Errorf("%w; it was changed and did not stay so: the server is too old or another daemon is configured otherwise",
 		mismatch(want.Name, open))
