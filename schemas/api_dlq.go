@@ -270,7 +270,7 @@ type DeadExportRequest struct {
 // TooLarge: read them from the stream itself.
 type DeadExportReply struct {
 	Letters  []DeadExport `json:"letters"`
-	Next     uint64       `json:"next"` // where the next page begins, 0 = this was the last
+	Next     uint64       `json:"next"`                // where the next page begins, 0 = this was the last
 	TooLarge []uint64     `json:"too_large,omitempty"` // sequences of letters that do not fit into a reply
 }
 
