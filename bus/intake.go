@@ -119,7 +119,7 @@ type claim struct {
 }
 
 // claimTries bounds the race with another owner, which one of both always wins.
-const claimTries = 5
+const claimTries = 10
 
 func (c *claim) name(since int64) string { return c.prefix + strconv.FormatInt(since, 10) }
 
@@ -131,7 +131,11 @@ func (c *claim) attach(ctx context.Context) (string, error) {
 	defer cancel()
 	var err error
 	for range claimTries {
-		if err = c.clear(ctx); err != nil {
+		err = c.clear(ctx)
+		if errors.Is(err, schemas.ErrTimeout) && ctx.Err() == nil {
+			continue // the look at what is left tells whether it was done
+		}
+		if err != nil {
 			return "", err
 		}
 		if err = c.make(ctx); err == nil {
@@ -158,11 +162,21 @@ func (c *claim) clear(ctx context.Context) error {
 		case since > c.since:
 			return fmt.Errorf("%w: shard %d has a later owner, %s", schemas.ErrConflict, c.shard, name)
 		}
-		if err := c.bus.request(ctx, "CONSUMER.DELETE."+c.stream+"."+name, nil, &struct{}{}); err != nil && !errors.Is(err, schemas.ErrNotFound) {
+		if err := c.remove(ctx, name); err != nil && !errors.Is(err, schemas.ErrNotFound) {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeTime bounds the wait for an answer that may never come: a cluster does not answer
+// the deletion of a consumer that was made a moment ago and has no leader yet.
+const removeTime = 400 * time.Millisecond
+
+func (c *claim) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	return c.bus.request(ctx, "CONSUMER.DELETE."+c.stream+"."+name, nil, &struct{}{})
 }
 
 func (c *claim) make(ctx context.Context) error {
