@@ -20,6 +20,7 @@ type storedState struct {
 // way, and the newest state is written after it.
 type stateRecord struct {
 	revision uint64 // 0 = not stored
+	unsure   bool   // a write was not answered: what is stored must be read before it counts as deleted
 	writing  bool
 	again    bool
 }
@@ -119,7 +120,7 @@ func (s *shard) store(k breakerKey) {
 	e := effect{kind: effStore, breaker: k, revision: r.revision}
 	if snapshot, ok := s.set(k.policy).Snapshot(k.key); ok && snapshot.State != strategies.Closed {
 		e.snapshot = &snapshot
-	} else if r.revision == 0 {
+	} else if r.revision == 0 && !r.unsure {
 		delete(s.records, k)
 		return
 	}
@@ -150,7 +151,7 @@ func (s *shard) stored(now time.Time, k breakerKey, revision uint64, conflict bo
 	if r == nil {
 		return
 	}
-	r.writing = false
+	r.writing, r.unsure = false, err != nil
 	if err != nil {
 		s.observe(Event{Kind: EventFault, At: now, Policy: k.policy, Op: "store breaker", Subject: k.key, Err: err})
 		r.again = true
