@@ -131,6 +131,9 @@ func (s *BreakerSet) add(key string) *breaker {
 	b := &breaker{key: strings.Clone(key), slot: -1}
 	s.keys[b.key] = b
 	s.counts[b.state]++
+	if key == OverflowKey {
+		s.overflow = b
+	}
 	return b
 }
 

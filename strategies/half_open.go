@@ -88,6 +88,10 @@ func (b *breaker) tickHalfOpen(c *BreakerConfig, in *Input, out *Output) {
 		b.judge(c, in, out)
 		return
 	}
+	if len(t.leases) == 0 && t.round.free(c) <= 0 { // new settings ask for fewer probes than were made
+		b.judge(c, in, out)
+		return
+	}
 	if len(t.leases) == 0 && in.Lane == 0 && in.Now >= t.idleSince+int64(c.HalfOpenTimeout) {
 		b.recover(in, ReasonNothingToProbe, out)
 	}
