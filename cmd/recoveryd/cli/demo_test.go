@@ -13,7 +13,7 @@ func TestDemoAsJSON(t *testing.T) {
 	t.Parallel()
 	s := newSession(t, "NATS_URL=nats://127.0.0.1:1") // not used: only a flag leads elsewhere
 	a, stdout, stderr := s.app()
-	if code := a.Run(t.Context(), []string{"demo", "--beat", "50ms", "--json"}); code != exitOK {
+	if code := a.Run(t.Context(), []string{"demo", "--beat", "200ms", "--json"}); code != exitOK {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	var r demo.Result
