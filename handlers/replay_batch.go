@@ -18,7 +18,7 @@ func (x *run) batch(ctx context.Context, s *scan, n int) (over bool, err error) 
 	if n >= 0 {
 		limit = min(limit, n)
 	}
-	letters, _, over, err := s.next(ctx, limit)
+	letters, over, err := x.read(ctx, s, limit)
 	if err != nil {
 		return false, err
 	}
@@ -40,6 +40,45 @@ func (x *run) batch(ctx context.Context, s *scan, n int) (over bool, err error) 
 		return over, x.wait(ctx, x.job.Waiting)
 	}
 	return over, x.beat(ctx)
+}
+
+// page is what a read of letters found, and where the next one begins.
+type page struct {
+	scan    scan // after the read
+	from    uint64
+	letters []deadletter.Letter
+	over    bool
+	err     error
+}
+
+// read returns the next letters. While whole batches are acted on, the one after is read
+// already.
+func (x *run) read(ctx context.Context, s *scan, limit int) ([]deadletter.Letter, bool, error) {
+	var p page
+	if x.ahead != nil {
+		p = <-x.ahead
+		x.ahead = nil
+	}
+	if p.from != s.at || p.err != nil || limit != jobBatch {
+		p = readPage(ctx, *s, limit)
+	}
+	if p.err != nil {
+		return nil, false, p.err
+	}
+	*s = p.scan
+	if limit == jobBatch && !p.over {
+		ahead := make(chan page, 1)
+		x.ahead = ahead
+		go func(next scan) { ahead <- readPage(ctx, next, limit) }(*s)
+	}
+	return p.letters, p.over, nil
+}
+
+func readPage(ctx context.Context, s scan, limit int) page {
+	p := page{from: s.at}
+	p.letters, _, p.over, p.err = s.next(ctx, limit)
+	p.scan = s
+	return p
 }
 
 // send acts on letters in their order, each at its time, until something is wished for or a

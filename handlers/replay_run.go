@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +27,7 @@ type run struct {
 	filter   *deadletter.Filter
 	pace     *deadletter.Pace
 	removing chan error // answers when the letters of the last checkpoint are removed; nil = they are
+	ahead    chan page  // the next letters, being read; nil = none are
 	saved    time.Time
 
 	mu      sync.Mutex
@@ -71,7 +71,12 @@ func (x *run) once(ctx context.Context) error {
 		return nil
 	}
 	defer x.claims.drop(x.id)
-	return errors.Join(x.work(ctx), x.removed())
+	err := errors.Join(x.work(ctx), x.removed())
+	if x.ahead != nil {
+		<-x.ahead
+		x.ahead = nil
+	}
+	return err
 }
 
 // work is the life of a job on this replica.
@@ -172,59 +177,6 @@ func (x *run) open(ctx context.Context) error {
 	return x.save(ctx)
 }
 
-var replayMark = []byte(`"replay":`)
-
-// follow hands the outcomes since the job began to its tracker.
-func (x *run) follow(ctx context.Context) (stop func(), err error) {
-	const before = time.Minute // the server's clock and this one differ
-	return x.e.Dead.FollowOutcomes(ctx, x.e.Subjects.Prefix+".outcomes.>", x.job.CreatedAt.Add(-before), func(m schemas.Stored) {
-		if !bytes.Contains(m.Body, replayMark) {
-			return // of work that was never replayed
-		}
-		o, _, err := schemas.ParseOutcome(m.Body)
-		if err != nil {
-			return // nobody's of ours
-		}
-		x.mu.Lock()
-		x.tracker.Outcome(&o, m.Time)
-		x.mu.Unlock()
-	})
-}
-
-func (x *run) followed() (schemas.Followed, int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.tracker.Followed()
-}
-
-// look takes over what the tracker knows.
-func (x *run) look() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.tracker.Tick(x.e.clock.Now())
-	x.job.Followed, _ = x.tracker.Followed()
-	x.job.Failures, x.job.Causes = x.tracker.Failures()
-	f := x.job.Followed
-	for _, part := range []struct {
-		result string
-		now    int64
-		told   *int64
-	}{
-		{replayRecovered, f.Recovered, &x.told.Recovered}, {replayPresumed, f.Presumed, &x.told.Presumed},
-		{replayFailed, f.Failed, &x.told.Failed}, {replayOpen, f.Open, &x.told.Open},
-	} {
-		x.count(part.result, part.now-*part.told)
-		*part.told = max(*part.told, part.now)
-	}
-}
-
-// count tells the observer what became of letters.
-func (x *run) count(result string, n int64) {
-	if n > 0 && x.job.Kind == deadletter.JobReplay {
-		x.e.observer.Observe(Event{Kind: EventReplay, At: x.e.clock.Now(), ID: x.id, Result: result, Count: n})
-	}
-}
-
 // wait pauses shortly, and shows for what.
 func (x *run) wait(ctx context.Context, what string) error {
 	x.job.Waiting = what
@@ -263,63 +215,4 @@ func (x *run) rest(ctx context.Context, state, why string) error {
 	}
 	x.e.observer.Observe(Event{Kind: EventJob, At: x.job.UpdatedAt, ID: x.id, Source: x.job.Kind, Result: state, Count: x.job.Done})
 	return nil
-}
-
-// checkpoint notes everything done so far; the letters that it names are removed after it.
-func (x *run) checkpoint(ctx context.Context, done []uint64) error {
-	if err := x.removed(); err != nil {
-		return err
-	}
-	x.job.Removing = done
-	if err := x.save(ctx); err != nil {
-		return err
-	}
-	if len(done) == 0 {
-		return nil
-	}
-	answer := make(chan error, 1)
-	x.removing = answer
-	go func() {
-		err := x.e.Dead.DeleteDead(context.WithoutCancel(ctx), done...)
-		x.claims.release(x.e.Now(), err == nil, done...)
-		answer <- err
-	}()
-	return nil
-}
-
-// removed waits until the letters of the last checkpoint are removed.
-func (x *run) removed() error {
-	if x.removing == nil {
-		return nil
-	}
-	err := <-x.removing
-	x.removing = nil
-	return err
-}
-
-// save stores the job. A conflict is an operator's wish, or another replica that runs it.
-func (x *run) save(ctx context.Context) error {
-	x.job.UpdatedAt = x.e.clock.Now()
-	for {
-		next, err := x.e.writeJob(ctx, x.job, x.revision)
-		if err == nil {
-			x.revision, x.saved = next, x.e.Now()
-			return nil
-		}
-		if !errors.Is(err, schemas.ErrConflict) {
-			return err
-		}
-		found, revision, rereadErr := x.e.readJob(ctx, x.id)
-		switch {
-		case rereadErr != nil:
-			return rereadErr
-		case revision == x.revision:
-			return err // a stale read
-		case found.Runner != x.job.Runner:
-			return errLost
-		}
-		x.job.Obey(found)
-		x.tell(found.Wanted)
-		x.revision = revision
-	}
 }

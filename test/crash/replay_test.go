@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -157,6 +158,25 @@ func TestReplayKilled(t *testing.T) {
 		t.Errorf("%d letters are left, %v", left.Messages, err)
 	}
 	each(t, js, jobs, n)
+	if most := peak(daemon); most > 256<<10 {
+		t.Errorf("the daemon took %d KiB of memory, at most 256 MiB are promised", most)
+	} else {
+		t.Logf("the daemon took %d KiB of memory", most)
+	}
+}
+
+// peak is the most memory that a process took, in KiB; 0 where the system does not tell.
+func peak(p *process) (n int) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			_, err = fmt.Sscan(rest, &n)
+		}
+	}
+	return n
 }
 
 // each checks that a stream holds every letter exactly once.
