@@ -319,7 +319,14 @@ func (l *loop) do(e *effect) {
 	case effPurge:
 		purge := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {
-			n, err := l.bus.PurgeLane(ctx, purge.lane.subject, purge.before)
+			var n uint64
+			var err error
+			if l.holds() { // else it is the next owner's, who settles it again
+				n, err = l.bus.PurgeLane(ctx, purge.lane.subject, purge.before)
+			}
+			if !l.holds() {
+				purge.least = 0 // the next owner may have been faster
+			}
 			l.pause(ctx, err)
 			return func(s *shard, now time.Time) { s.purged(now, purge, int(n), err) }
 		})
