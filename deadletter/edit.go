@@ -23,7 +23,8 @@ const (
 )
 
 const (
-	maxPatch     = 64 << 10 // bytes
+	maxPatch     = 64 << 10  // bytes
+	maxEdited    = 700 << 10 // bytes of a body in a request: in base64 the job fits into a message of a server as it is set up
 	maxPatchOps  = 100
 	maxCopied    = 1 << 20 // bytes that copy operations may add
 	sampleBody   = 4 << 10 // of a payload in a sample
@@ -36,7 +37,16 @@ type Edit struct {
 	set     map[string]string
 	unset   []string
 	patch   jsonpatch.Patch
+	body    []byte // in place of the payload, nil = none
 	options *jsonpatch.ApplyOptions
+}
+
+// EditOf is what a request of a kind of job changes, nil if nothing.
+func EditOf(kind string, q schemas.JobRequest) (*Edit, error) {
+	if kind != JobEdit && len(q.Set)+len(q.Unset)+len(q.Patch)+len(q.Body) == 0 {
+		return nil, nil
+	}
+	return NewEdit(q)
 }
 
 // NewEdit checks what a request says; the error joins a *schemas.FieldError for every fault.
@@ -45,10 +55,17 @@ func NewEdit(q schemas.JobRequest) (*Edit, error) {
 	bad := func(path, format string, args ...any) {
 		faults = append(faults, &schemas.FieldError{Path: path, Err: fmt.Errorf(format, args...)})
 	}
-	e := &Edit{set: q.Set, unset: q.Unset, options: jsonpatch.NewApplyOptions()}
+	e := &Edit{set: q.Set, unset: q.Unset, body: q.Body, options: jsonpatch.NewApplyOptions()}
 	e.options.EscapeHTML, e.options.SupportNegativeIndices, e.options.AccumulatedCopySizeLimit = false, false, maxCopied
-	if len(q.Set)+len(q.Unset) == 0 && len(q.Patch) == 0 {
-		bad("patch", "nothing is changed: give set, unset or patch")
+	switch {
+	case len(q.Set)+len(q.Unset)+len(q.Patch)+len(q.Body) == 0:
+		bad("patch", "nothing is changed: give set, unset, patch or body")
+	case len(q.Body) > maxEdited:
+		bad("body", "has %d bytes, at most %d can be given", len(q.Body), maxEdited)
+	case len(q.Body) > 0 && len(q.Patch) > 0:
+		bad("body", "is given with patch: keep one of them")
+	case len(q.Body) > 0 && len(q.Filter.Sequences) != 1:
+		bad("body", "is for one letter: name it in filter.sequences")
 	}
 	if len(q.Set)+len(q.Unset) > headersLimit {
 		bad("set", "%d headers, at most %d are changed at once", len(q.Set)+len(q.Unset), headersLimit)
@@ -82,6 +99,9 @@ func decodePatch(data []byte) (jsonpatch.Patch, error) {
 	}
 	if len(patch) > maxPatchOps {
 		return nil, fmt.Errorf("%d operations, at most %d are taken", len(patch), maxPatchOps)
+	}
+	if len(patch) == 0 {
+		return nil, errors.New("holds no operation")
 	}
 	for i, op := range patch {
 		path, err := op.Path()
@@ -125,9 +145,14 @@ func (e *Edit) Apply(l *Letter) (schemas.DeadLetter, error) {
 		if err != nil {
 			return d, fmt.Errorf("patch of dead letter %d: %s", l.Stored.Sequence, clip(err.Error()))
 		}
+		d.Body = body
+	}
+	if len(e.body) > 0 {
+		d.Body = e.body
+	}
+	if e.patch != nil || len(e.body) > 0 {
 		sum := sha256.Sum256(l.Body)
 		keepOriginal(d.Barred, originalBody, []string{hex.EncodeToString(sum[:])})
-		d.Body = body
 	}
 	d.Barred.Set(originalSequence, strconv.FormatUint(l.Stored.Sequence, 10))
 	return d, nil

@@ -54,6 +54,18 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+func TestPayloadInPlaceOfALetters(t *testing.T) {
+	t.Parallel()
+	l := letterOf(7, func(d *schemas.DeadLetter) { d.Body = []byte("\x00\xff") })
+	got, err := edited(t, l, schemas.JobRequest{Body: []byte("\x01 9007199254740993"), Filter: schemas.DeadFilter{Sequences: []uint64{7}}})
+	if err != nil || string(got.Body) != "\x01 9007199254740993" || got.Barred.Get(originalBody) == "" || string(l.Body) != "\x00\xff" {
+		t.Errorf("%q with %v, %v", got.Body, got.Barred, err)
+	}
+	if e, err := EditOf(JobReplay, schemas.JobRequest{To: "x"}); e != nil || err != nil {
+		t.Errorf("a replay that changes nothing edits: %v, %v", e, err)
+	}
+}
+
 func TestEditsThatCannotBeApplied(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ body, patch string }{

@@ -51,6 +51,7 @@ type Job struct {
 	Reason     string               `json:"reason,omitempty"`
 	Request    schemas.JobRequest   `json:"request"` // its filter frozen
 	Policy     string               `json:"policy,omitempty"`
+	Edited     bool                 `json:"edited,omitempty"`
 	Key        string               `json:"key,omitempty"` // of the breaker of Policy, of a replay that began by itself
 	Matched    int64                `json:"matched"`
 	CreatedAt  time.Time            `json:"created_at"`
@@ -131,6 +132,7 @@ func (j *Job) End(state, stopped string, now time.Time) {
 	j.State, j.Stopped, j.Waiting, j.Fault, j.Wanted = state, stopped, "", "", ""
 	if j.Over() {
 		j.FinishedAt = now
+		j.Request.Body = nil // jobs are kept for long, and it may be large
 	}
 }
 
@@ -159,13 +161,15 @@ func (j *Job) Status(details bool) schemas.JobStatus {
 		ID: j.ID, Kind: j.Kind, State: j.State, Wanted: j.Wanted, Request: j.Request, Matched: j.Matched,
 		CreatedAt: absolute(j.CreatedAt), UpdatedAt: absolute(j.UpdatedAt), FinishedAt: absolute(j.FinishedAt),
 		Position: j.Position, Done: j.Done, Repeated: j.Repeated, Skipped: j.Skipped, Followed: j.Followed,
-		Waiting: j.Waiting, Stopped: j.Stopped, Fault: j.Fault, Actor: j.Actor, Reason: j.Reason,
+		Waiting: j.Waiting, Stopped: j.Stopped, Fault: j.Fault, Actor: j.Actor, Reason: j.Reason, Edited: j.Edited,
 	}
 	if s.Skipped == nil {
 		s.Skipped = []schemas.JobSkipped{}
 	}
 	if details {
 		s.Failures, s.Causes = j.Failures, j.Causes
+	} else {
+		s.Request.Body = nil
 	}
 	return s
 }

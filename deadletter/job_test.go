@@ -164,6 +164,7 @@ func TestWishesAreFulfilledOnce(t *testing.T) {
 func TestRequestsAreChecked(t *testing.T) {
 	t.Parallel()
 	zero, fast := 0.0, 1e9
+	one := schemas.DeadFilter{Sequences: []uint64{7}}
 	for _, c := range []struct {
 		kind  string
 		q     schemas.JobRequest
@@ -173,7 +174,11 @@ func TestRequestsAreChecked(t *testing.T) {
 		{JobReplay, schemas.JobRequest{Rate: &fast}, "rate"},
 		{JobReplay, schemas.JobRequest{Canary: -1}, "canary"},
 		{JobReplay, schemas.JobRequest{StopPermille: 1001}, "stop_permille"},
-		{JobReplay, schemas.JobRequest{Set: map[string]string{"a": "b"}}, "patch"},
+		{JobReplay, schemas.JobRequest{Patch: json.RawMessage(`[]`)}, "patch"},
+		{JobReplay, schemas.JobRequest{Body: []byte("x")}, "body"},
+		{JobReplay, schemas.JobRequest{Body: make([]byte, maxEdited+1), Filter: one}, "body"},
+		{JobReplay, schemas.JobRequest{Body: []byte("x"), Patch: json.RawMessage(`[{"op":"remove","path":"/a"}]`), Filter: one}, "body"},
+		{JobDiscard, schemas.JobRequest{Reason: "x", Set: map[string]string{"a": "b"}}, "patch"},
 		{JobDiscard, schemas.JobRequest{}, "reason"},
 		{JobDiscard, schemas.JobRequest{Reason: "x", To: "y"}, "to"},
 		{JobEdit, schemas.JobRequest{}, "patch"},

@@ -56,12 +56,11 @@ func CheckRequest(kind string, q schemas.JobRequest) (schemas.JobRequest, error)
 			q.StopPermille = defaultRampStop
 		}
 	}
-	if kind == JobEdit {
-		if _, err := NewEdit(q); err != nil {
-			faults = append(faults, err)
-		}
-	} else if len(q.Set)+len(q.Unset)+len(q.Patch)+q.Sample > 0 {
-		bad("patch", "this, set, unset and sample are options of edits")
+	switch edit, err := EditOf(kind, q); {
+	case err != nil:
+		faults = append(faults, err)
+	case kind == JobDiscard && edit != nil:
+		bad("patch", "this, body, set and unset are options of edits and replays")
 	}
 	if kind == JobDiscard && q.Reason == "" {
 		bad("reason", "is missing: say why the letters are discarded")

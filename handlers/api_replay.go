@@ -60,6 +60,9 @@ func (e *Engine) newJob(ctx context.Context, kind string, q schemas.JobRequest) 
 	if err = errors.Join(err, filterErr, e.checkTo(q.To)); err != nil {
 		return nil, nil, badRequest("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
+	if err := e.allowTo(q.To); err != nil {
+		return nil, nil, err
+	}
 	state, err := e.Dead.DeadState(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -68,41 +71,55 @@ func (e *Engine) newJob(ctx context.Context, kind string, q schemas.JobRequest) 
 	if last := q.Filter.LastSequence; last == 0 || last > state.LastSeq {
 		q.Filter.LastSequence = max(1, state.LastSeq)
 	}
+	edit, err := deadletter.EditOf(kind, q)
+	if err != nil {
+		return nil, nil, err
+	}
 	if f, err = deadletter.CompileFilter(q.Filter, now); err != nil {
 		return nil, nil, err
 	}
 	return &deadletter.Job{
 		ID: strings.ToLower(rand.Text()[:12]), Kind: kind, State: deadletter.JobRunning, Request: q, CreatedAt: now, UpdatedAt: now, Position: 1,
-		Actor: q.Actor, Reason: q.Reason,
+		Actor: q.Actor, Reason: q.Reason, Edited: edit != nil,
 	}, f, nil
 }
 
-// checkTo refuses a target that no policy allows.
+// checkTo refuses a target to which nothing is ever published.
 func (e *Engine) checkTo(to string) error {
 	if to == "" {
 		return nil
 	}
-	err := e.Subjects.CheckTarget(to)
-	if err == nil && !slices.ContainsFunc(e.Policies().All(), func(p *Policy) bool { return p.MayReplayTo(to) }) {
-		err = fmt.Errorf("no policy allows replays to %q: name it in dead_letter.replay_to", to)
-	}
-	if err != nil {
+	if err := e.Subjects.CheckTarget(to); err != nil {
 		return &schemas.FieldError{Path: "to", Err: err}
 	}
 	return nil
 }
 
-// blame is the field of a request that makes letters ineligible for a reason.
-func blame(why string) string {
+// allowTo refuses a target that no policy allows.
+func (e *Engine) allowTo(to string) error {
+	if to == "" || slices.ContainsFunc(e.Policies().All(), func(p *Policy) bool { return p.MayReplayTo(to) }) {
+		return nil
+	}
+	return &schemas.APIError{Code: 403, Message: fmt.Sprintf("to: no policy allows replays to %q: name it in dead_letter.replay_to", to)}
+}
+
+// blame is the field of a request that makes letters ineligible for a reason, and the code
+// of the refusal: 403 is the policy's.
+func blame(q *schemas.JobRequest, why string) (field string, code int) {
 	switch why {
 	case whyTarget, whyRefused:
-		return "to"
+		return "to", 403
+	case whyNoPolicy, whyMode:
+		return "filter", 403
 	case whyEdit, whyTooLarge:
-		return "patch"
+		if len(q.Body) > 0 {
+			return "body", 400
+		}
+		return "patch", 400
 	case whyMaxReplays:
-		return "max_replays"
+		return "max_replays", 400
 	}
-	return "filter"
+	return "filter", 400
 }
 
 // admitJob refuses a job that would do nothing, or what another one does already.
@@ -118,7 +135,8 @@ func (e *Engine) admitJob(ctx context.Context, j *deadletter.Job, f *deadletter.
 		return notFound("filter: no dead letter fits it%s", unknownCause(f))
 	case plan.Eligible == 0 && !plan.Partial || plan.Eligible == 0 && len(plan.Ineligible) == 1 && j.Kind == deadletter.JobEdit:
 		s := plan.Ineligible[0]
-		return badRequest("%s: none of the %d letters can be taken: %s (dead letter %d: %s)", blame(s.Why), plan.Matched, s.Why, s.Sequence, s.Detail)
+		field, code := blame(&j.Request, s.Why)
+		return &schemas.APIError{Code: code, Message: fmt.Sprintf("%s: none of the %d letters can be taken: %s (dead letter %d: %s)", field, plan.Matched, s.Why, s.Sequence, s.Detail)}
 	}
 	if !plan.Partial {
 		j.Matched = plan.Matched

@@ -34,11 +34,11 @@ func (f *skip) Error() string { return f.why + ": " + f.detail }
 // the outcome that they tell. The letter is removed after the last of them.
 type act struct {
 	messages []schemas.Message
-	outcome  *schemas.Outcome // nil for an edit
-	target   string           // of a replay
-	edited   *schemas.DeadLetter
-	key      breakerKey // of a replay to the letter's own subject
-	breaks   bool       // the key's breaker counts
+	outcome  *schemas.Outcome    // nil for an edit
+	target   string              // of a replay
+	edited   *schemas.DeadLetter // what the letter became before it was stored or sent
+	key      breakerKey          // of a replay to the letter's own subject
+	breaks   bool                // the key's breaker counts
 }
 
 // prepare decides what a job does to a letter; a *skip says why it does nothing.
@@ -51,7 +51,7 @@ func (e *Engine) prepare(j *deadletter.Job, edit *deadletter.Edit, l *deadletter
 	case j.Kind == deadletter.JobEdit:
 		return e.edit(edit, l)
 	}
-	return e.replay(j, l)
+	return e.replayEdited(j, edit, l)
 }
 
 func (e *Engine) discard(j *deadletter.Job, l *deadletter.Letter) (act, error) {
@@ -71,14 +71,36 @@ func (e *Engine) discard(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 }
 
 func (e *Engine) edit(edit *deadletter.Edit, l *deadletter.Letter) (act, error) {
-	d, err := edit.Apply(l)
+	d, err := e.edited(edit, l)
 	if err != nil {
-		return act{}, &skip{whyEdit, err.Error()}
-	}
-	if most := e.Dead.MaxBody(); len(d.Body) > most {
-		return act{}, &skip{whyTooLarge, fmt.Sprintf("the edited payload has %d bytes, at most %d can be stored", len(d.Body), most)}
+		return act{}, err
 	}
 	return act{messages: []schemas.Message{edit.Message(&d, e.Subjects)}, edited: &d}, nil
+}
+
+func (e *Engine) edited(edit *deadletter.Edit, l *deadletter.Letter) (schemas.DeadLetter, error) {
+	d, err := edit.Apply(l)
+	if err != nil {
+		return d, &skip{whyEdit, err.Error()}
+	}
+	if most := e.Dead.MaxBody(); len(d.Body) > most {
+		return d, &skip{whyTooLarge, fmt.Sprintf("the edited payload has %d bytes, at most %d can be stored", len(d.Body), most)}
+	}
+	return d, nil
+}
+
+// replayEdited replays a letter as an edit makes it, nil = as it is.
+func (e *Engine) replayEdited(j *deadletter.Job, edit *deadletter.Edit, l *deadletter.Letter) (act, error) {
+	if edit == nil {
+		return e.replay(j, l)
+	}
+	d, err := e.edited(edit, l)
+	if err != nil {
+		return act{}, err
+	}
+	a, err := e.replay(j, &deadletter.Letter{DeadLetter: d, Filed: l.Filed, Stored: l.Stored})
+	a.edited = &d
+	return a, err
 }
 
 // replay sends the work back as if it had just begun: attempts and times count anew, the

@@ -60,8 +60,8 @@ func (e *Engine) plan(ctx context.Context, j *deadletter.Job, within time.Durati
 }
 
 func (e *Engine) planned(j *deadletter.Job) (f *deadletter.Filter, edit *deadletter.Edit, err error) {
-	if f, err = deadletter.CompileFilter(j.Request.Filter, j.CreatedAt); err == nil && j.Kind == deadletter.JobEdit {
-		edit, err = deadletter.NewEdit(j.Request)
+	if f, err = deadletter.CompileFilter(j.Request.Filter, j.CreatedAt); err == nil {
+		edit, err = deadletter.EditOf(j.Kind, j.Request)
 	}
 	return f, edit, err
 }

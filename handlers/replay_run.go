@@ -154,10 +154,8 @@ func (x *run) open(ctx context.Context) error {
 	if x.filter, err = deadletter.CompileFilter(j.Request.Filter, j.CreatedAt); err != nil {
 		return err
 	}
-	if j.Kind == deadletter.JobEdit {
-		if x.edit, err = deadletter.NewEdit(j.Request); err != nil {
-			return err
-		}
+	if x.edit, err = deadletter.EditOf(j.Kind, j.Request); err != nil {
+		return err
 	}
 	x.pace = deadletter.NewPace(0)
 	if r := j.Request.Rate; r != nil {

@@ -20,7 +20,7 @@ func (s Subjects) Peer(instance, name string) string {
 // APIError is an error of the API: it goes into the headers Nats-Service-Error and
 // Nats-Service-Error-Code.
 type APIError struct {
-	Code    int // as in HTTP: 400 bad request, 404 not found, 409 conflict, 503 try again
+	Code    int // as in HTTP: 400 bad request, 403 refused by policy, 404 not found, 409 conflict, 503 try again
 	Message string
 }
 

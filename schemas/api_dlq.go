@@ -142,10 +142,11 @@ type JobRequest struct {
 	MaxLetters   int    `json:"max_letters,omitempty"`   // 0 = all
 	FollowMS     int64  `json:"follow_ms,omitempty"`     // how long an outcome is awaited; 0 = outcome_timeout of the policy
 
-	// Of edits.
+	// Of edits, and of replays that change what they send.
 	Set    map[string]string `json:"set,omitempty"`    // user headers and their new value
 	Unset  []string          `json:"unset,omitempty"`  // user headers to remove
 	Patch  json.RawMessage   `json:"patch,omitempty"`  // JSON Patch (RFC 6902) of the payload
+	Body   []byte            `json:"body,omitempty"`   // payload in place of the one letter's that the filter names by its sequence, at most 700 KiB
 	Sample int               `json:"sample,omitempty"` // differences shown by a dry run, at most 20; 0 = 3
 }
 
@@ -219,8 +220,9 @@ type JobStatus struct {
 	Kind       string       `json:"kind"`  // replay, discard or edit
 	State      string       `json:"state"` // running, following, paused, stopped, cancelled or done
 	Wanted     string       `json:"wanted,omitempty"`
-	Request    JobRequest   `json:"request"`
-	Matched    int64        `json:"matched"` // when it was created, as far as subjects alone tell; else 0
+	Request    JobRequest   `json:"request"`          // its body only while the job is not over, and when one job is shown
+	Edited     bool         `json:"edited,omitempty"` // it changes the letters
+	Matched    int64        `json:"matched"`          // when it was created, as far as subjects alone tell; else 0
 	CreatedAt  string       `json:"created_at"`
 	UpdatedAt  string       `json:"updated_at"`
 	FinishedAt string       `json:"finished_at,omitempty"`

@@ -50,7 +50,7 @@ func controlAPI(t *testing.T, p *page) {
 	p.line("## Control API")
 	p.line("")
 	p.line("The NATS micro service `recoveryd`: requests and replies are JSON, unknown fields are refused. An error is in the headers")
-	p.line("`Nats-Service-Error` and `Nats-Service-Error-Code`: 400 bad request, 404 not found, 409 conflict, 503 try again.")
+	p.line("`Nats-Service-Error` and `Nats-Service-Error-Code`: 400 bad request, 403 refused by policy, 404 not found, 409 conflict, 503 try again.")
 	p.line("")
 	rows := [][]string{{"request to", "what it does", "request", "reply"}}
 	seen := map[reflect.Type]bool{}

@@ -64,6 +64,7 @@ var fieldLimits = map[string]pairs{
 	"JobStatus.kind":            oneOf("replay", "discard", "edit"),
 	"JobStatus.state":           oneOf("running", "following", "paused", "stopped", "cancelled", "done"),
 	"JobRequest.sample":         between(0, 20),
+	"JobRequest.body":           {{"maxLength", 4 * (700<<10 + 2) / 3}},
 	"JobNameRequest.id":         {{"minLength", 1}},
 	"DeadImportRequest.letters": {{"maxItems", 1000}},
 }
