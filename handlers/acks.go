@@ -49,9 +49,29 @@ type ackBook struct {
 	order    []*awaited
 	stored   map[storedAt]*awaited
 	delivery map[deliveryOf]*awaited
-	acked    []*awaited    // in the order of their acknowledgements
+	acked    []*awaited // in the order of their acknowledgements
+	early    early
 	lag      time.Duration // what the slowest report took lately from the stream to here
 	lagAt    time.Time
+}
+
+// early is the deliveries that were reported as failed while nothing was awaited of them:
+// a fast worker's report can be read before the answer to the release. The latest
+// maxAwaited are kept.
+type early struct {
+	is    map[deliveryOf]struct{}
+	order []deliveryOf
+}
+
+func (e *early) add(d deliveryOf) {
+	if _, known := e.is[d]; known {
+		return
+	}
+	e.is[d], e.order = struct{}{}, append(e.order, d)
+	if len(e.order) > maxAwaited {
+		delete(e.is, e.order[0])
+		e.order = e.order[1:]
+	}
 }
 
 // arrived takes note of how long a report took.
@@ -64,10 +84,13 @@ func (b *ackBook) arrived(now, at time.Time) {
 func (b *ackBook) grace() time.Duration { return max(ackGrace, 3*b.lag) }
 
 func newAckBook() *ackBook {
-	return &ackBook{stored: map[storedAt]*awaited{}, delivery: map[deliveryOf]*awaited{}}
+	return &ackBook{stored: map[storedAt]*awaited{}, delivery: map[deliveryOf]*awaited{}, early: early{is: map[deliveryOf]struct{}{}}}
 }
 
 func (b *ackBook) add(a *awaited) {
+	if _, failed := b.early.is[deliveryOf{a.success.ID, a.success.Delivery}]; failed {
+		return
+	}
 	b.order = append(b.order, a)
 	b.stored[a.at] = a
 	b.delivery[deliveryOf{a.success.ID, a.success.Delivery}] = a
@@ -110,8 +133,17 @@ func (s *shard) acknowledged(now time.Time, at storedAt) {
 
 // reported takes a delivery out whose failure was reported: its acknowledgement is not a
 // success.
-func (s *shard) reported(id string, delivery int) {
-	s.acks.drop(s.acks.delivery[deliveryOf{id, delivery}])
+func (s *shard) reported(now time.Time, it *item) {
+	s.acks.arrived(now, time.Unix(0, it.record.At))
+	if it.policy.Ack == nil || it.work.Delivery < 2 {
+		return // an original delivery is not ours to await
+	}
+	d := deliveryOf{it.work.ID, it.work.Delivery}
+	if a := s.acks.delivery[d]; a != nil {
+		s.acks.drop(a)
+	} else {
+		s.acks.early.add(d)
+	}
 }
 
 // judgeAcks counts the acknowledged deliveries that nobody reported as failed.

@@ -259,6 +259,7 @@ func (s *shard) enter(now time.Time, it *item) {
 	case it.lane.kind == schemas.LaneHeld:
 		it.stage = stageWaiting
 	case it.lane.kind == schemas.LaneSignal && it.record != nil:
+		s.reported(now, it)
 		s.count(now, it)
 		s.proceed(now, it)
 	default:

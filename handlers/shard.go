@@ -162,8 +162,6 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 		work: f.Work, policy: p, settle: settle, source: f.Sequence, index: -1, next: f.Fallback,
 		number: f.Delivery + 1, faults: f.Faults, truncated: f.Truncated, kind: schemas.KindDead, due: f.At,
 	}
-	s.acks.arrived(now, f.At)
-	s.reported(f.ID, f.Delivery)
 	s.account(it)
 	s.claim(it)
 	s.near++
@@ -211,6 +209,7 @@ func (s *shard) admit(now time.Time, it *item, f *schemas.Failure) {
 		s.start(now, it, moveOver)
 		return
 	}
+	s.reported(now, it)
 	s.count(now, it)
 	s.proceed(now, it)
 }

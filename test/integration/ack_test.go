@@ -13,8 +13,20 @@ import (
 // acknowledged and not reported as failed has recovered.
 func TestAcknowledgementsAreEvidence(t *testing.T) {
 	t.Parallel()
+	t.Run("in the shard of the report", func(t *testing.T) {
+		t.Parallel()
+		acknowledgementsAreEvidence(t, "{subject}")
+	})
+	t.Run("in the shard of a key that groups", func(t *testing.T) {
+		t.Parallel()
+		acknowledgementsAreEvidence(t, "all-of-it")
+	})
+}
+
+func acknowledgementsAreEvidence(t *testing.T, key string) {
 	p := policies(t, schemas.PolicySpec{
 		Name: "acked", Subjects: []string{"work.>"}, Retry: schemas.RetrySpec{Preset: "fast", InitialDelay: duration(700 * time.Millisecond)},
+		Breaker:         schemas.BreakerSpec{Key: key, FailureThreshold: number(1000)},
 		SuccessEvidence: "ack", Ack: &schemas.AckSpec{Stream: "WORK", Consumer: "worker"},
 	})
 	r := newRig(t, p, nil)

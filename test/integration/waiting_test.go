@@ -259,6 +259,7 @@ func TestPoliciesChange(t *testing.T) {
 	r.fail("orders.a", []byte("again"), "Recovery-Id", "again")
 	outcome(t, outcomes, "again", "redelivered")
 	outcome(t, outcomes, "far", "redelivered")
+	deliveries.atLeast(t, "deliveries", 4)
 	r.settled()
 	if n := len(deliveries.list()); n != 4 {
 		t.Errorf("%d deliveries, want 4", n)

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func (s *stage) settled(ctx context.Context) (map[string]bus.StreamState, error)
 		for _, st := range states {
 			streams[strings.TrimPrefix(st.Name, s.streams()+"_")] = st
 		}
-		if streams["FAILED"].Messages+streams["LEDGER"].Messages == 0 && s.allClosed() || time.Now().After(end) {
+		if streams["FAILED"].Messages+streams["LEDGER"].Messages == 0 && s.allEnded() && s.allClosed() || time.Now().After(end) {
 			return streams, nil
 		}
 		select {
@@ -89,6 +90,11 @@ func (s *stage) settled(ctx context.Context) (map[string]bus.StreamState, error)
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// allEnded says whether every message came to its end, whichever that is.
+func (s *stage) allEnded() bool {
+	return !slices.ContainsFunc(s.Scenes, func(scene Scene) bool { return s.tally.counts(scene.Name).ended() < scene.Messages })
 }
 
 func (s *stage) allClosed() bool {
