@@ -3,6 +3,7 @@ package deadletter
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,9 +23,12 @@ const (
 	originalBody     = "Body-Sha256"   // of the first letter's payload
 )
 
+// MaxEdited is how many bytes a payload may have that a request gives: in base64 the job
+// fits into a message of a server as it is set up.
+const MaxEdited = 700 << 10
+
 const (
-	maxPatch     = 64 << 10  // bytes
-	maxEdited    = 700 << 10 // bytes of a body in a request: in base64 the job fits into a message of a server as it is set up
+	maxPatch     = 64 << 10 // bytes
 	maxPatchOps  = 100
 	maxCopied    = 1 << 20 // bytes that copy operations may add
 	sampleBody   = 4 << 10 // of a payload in a sample
@@ -60,8 +64,8 @@ func NewEdit(q schemas.JobRequest) (*Edit, error) {
 	switch {
 	case len(q.Set)+len(q.Unset)+len(q.Patch)+len(q.Body) == 0:
 		bad("patch", "nothing is changed: give set, unset, patch or body")
-	case len(q.Body) > maxEdited:
-		bad("body", "has %d bytes, at most %d can be given", len(q.Body), maxEdited)
+	case len(q.Body) > MaxEdited:
+		bad("body", "has %d bytes, at most %d can be given", len(q.Body), MaxEdited)
 	case len(q.Body) > 0 && len(q.Patch) > 0:
 		bad("body", "is given with patch: keep one of them")
 	case len(q.Body) > 0 && len(q.Filter.Sequences) != 1:
@@ -140,6 +144,9 @@ func (e *Edit) Apply(l *Letter) (schemas.DeadLetter, error) {
 	if e.patch != nil {
 		if len(l.Body) == 0 {
 			return d, fmt.Errorf("patch of dead letter %d: its payload is empty", l.Stored.Sequence)
+		}
+		if !json.Valid(l.Body) {
+			return d, fmt.Errorf("patch of dead letter %d: its payload is no JSON", l.Stored.Sequence)
 		}
 		body, err := e.patch.ApplyWithOptions(l.Body, e.options)
 		if err != nil {

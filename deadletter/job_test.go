@@ -176,7 +176,7 @@ func TestRequestsAreChecked(t *testing.T) {
 		{JobReplay, schemas.JobRequest{StopPermille: 1001}, "stop_permille"},
 		{JobReplay, schemas.JobRequest{Patch: json.RawMessage(`[]`)}, "patch"},
 		{JobReplay, schemas.JobRequest{Body: []byte("x")}, "body"},
-		{JobReplay, schemas.JobRequest{Body: make([]byte, maxEdited+1), Filter: one}, "body"},
+		{JobReplay, schemas.JobRequest{Body: make([]byte, MaxEdited+1), Filter: one}, "body"},
 		{JobReplay, schemas.JobRequest{Body: []byte("x"), Patch: json.RawMessage(`[{"op":"remove","path":"/a"}]`), Filter: one}, "body"},
 		{JobDiscard, schemas.JobRequest{Reason: "x", Set: map[string]string{"a": "b"}}, "patch"},
 		{JobDiscard, schemas.JobRequest{}, "reason"},

@@ -132,11 +132,14 @@ func (e *Engine) admitJob(ctx context.Context, j *deadletter.Job, f *deadletter.
 	case err != nil:
 		return err
 	case plan.Matched == 0 && !plan.Partial:
-		return notFound("filter: no dead letter fits it%s", unknownCause(f))
+		if causes := f.Spec().Causes; len(causes) > 0 {
+			return notFound("filter.causes: no dead letter fits; is %s known (recoveryd dlq groups)?", strings.Join(causes, ", "))
+		}
+		return notFound("filter: no dead letter fits it")
 	case plan.Eligible == 0 && !plan.Partial || plan.Eligible == 0 && len(plan.Ineligible) == 1 && j.Kind == deadletter.JobEdit:
 		s := plan.Ineligible[0]
 		field, code := blame(&j.Request, s.Why)
-		return &schemas.APIError{Code: code, Message: fmt.Sprintf("%s: none of the %d letters can be taken: %s (dead letter %d: %s)", field, plan.Matched, s.Why, s.Sequence, s.Detail)}
+		return &schemas.APIError{Code: code, Message: fmt.Sprintf("%s: none of the letters that fit (%d) can be taken: %s (dead letter %d: %s)", field, plan.Matched, s.Why, s.Sequence, s.Detail)}
 	}
 	if !plan.Partial {
 		j.Matched = plan.Matched
@@ -152,13 +155,6 @@ func (e *Engine) admitJob(ctx context.Context, j *deadletter.Job, f *deadletter.
 			j.Matched += int64(n)
 		}
 	})
-}
-
-func unknownCause(f *deadletter.Filter) string {
-	if causes := f.Spec().Causes; len(causes) > 0 {
-		return fmt.Sprintf("; are the causes %s known (recoveryd dlq groups)?", strings.Join(causes, ", "))
-	}
-	return ""
 }
 
 // checkRivals refuses a second job for the same letters while the first is at it. Jobs that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/deadletter"
@@ -82,7 +83,7 @@ func (e *Engine) scan(f *deadletter.Filter, from uint64) *scan {
 func (e *Engine) compileFilter(spec schemas.DeadFilter) (*deadletter.Filter, error) {
 	f, err := deadletter.CompileFilter(spec, e.clock.Now())
 	if err != nil {
-		return nil, badRequest("%s", err)
+		return nil, badRequest("%s", strings.ReplaceAll(err.Error(), "\n", "; ")) // a header holds one line
 	}
 	return f, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/recoveryd/recoveryd/bus"
@@ -21,14 +22,19 @@ func (a *App) ask(ctx context.Context, resource, verb string, request, reply any
 		return nil, err
 	}
 	defer client.end()
+	return client.ask(ctx, resource, verb, request, reply)
+}
+
+// ask sends a request on an open connection.
+func (c *client) ask(ctx context.Context, resource, verb string, request, reply any) (json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	var raw json.RawMessage
-	if err := client.Call(ctx, resource, verb, request, &raw); err != nil {
-		return nil, refusal(err, client)
+	if err := c.Call(ctx, resource, verb, request, &raw); err != nil {
+		return nil, refusal(err, c)
 	}
 	if err := json.Unmarshal(raw, reply); err != nil {
-		return nil, fmt.Errorf("the daemon's answer cannot be read, is it another version than %s? %w", a.Version, err)
+		return nil, fmt.Errorf("the daemon's answer cannot be read, is it another version than %s? %w", c.version, err)
 	}
 	return raw, nil
 }
@@ -40,9 +46,40 @@ func refusal(err error, c *client) error {
 	case errors.Is(err, bus.ErrNoResponders):
 		return &exit{code: exitConnect, err: fmt.Errorf("no daemon answers at %s below %s.api: start one with recoveryd run, or name another server or %sPREFIX", c.url, c.subjects.Prefix, "RECOVERYD_")}
 	case errors.As(err, &fault) && fault.Code == 400:
-		return &exit{code: exitUsage, err: err}
+		return &exit{code: exitUsage, err: errors.New(flagged(fault.Message))}
+	case errors.As(err, &fault) && fault.Code == 404:
+		return errors.New(flagged(fault.Message))
+	case errors.As(err, &fault) && fault.Code == 403:
+		return &exit{code: exitRefused, err: errors.New(flagged(fault.Message))}
 	}
 	return err
+}
+
+// flagOf says which flag sets a field of a request.
+var flagOf = map[string]string{
+	"filter.subject": "--subject", "filter.causes": "--cause", "filter.reasons": "--dead-reason", "filter.classes": "--class", "filter.codes": "--code",
+	"filter.policies": "--policy", "filter.since": "--since", "filter.until": "--until", "filter.headers": "--header", "filter.min_attempts": "--attempts",
+	"filter.max_attempts": "--attempts", "filter.min_replays": "--replays", "filter.max_replays": "--replays", "filter.ids": "--id", "filter.sequences": "SEQUENCE",
+	"filter.error": "--text", "by": "--by", "limit": "--limit", "offset": "--offset", "state": "--state", "kind": "--kind", "rate": "--rate", "reason": "--reason",
+	"to": "--to", "canary": "--canary", "ramp": "--ramp", "stop_failures": "--stop-on-failures", "stop_permille": "--stop-on-failures", "max_replays": "--max-replays",
+	"max_letters": "--max-letters", "follow_ms": "--outcome-timeout", "set": "--set-header", "unset": "--unset-header", "patch": "--json-patch", "body": "--edit",
+}
+
+var fieldOfFault = regexp.MustCompile(`(^|; |\n)((?:filter\.)?[a-z_]+)(\[\d+\])?: `)
+
+// flagged names the flags of the fields that an error of the API names.
+func flagged(message string) string {
+	return fieldOfFault.ReplaceAllStringFunc(message, func(found string) string {
+		part := fieldOfFault.FindStringSubmatch(found)
+		flag, ok := flagOf[part[2]]
+		switch {
+		case !ok:
+			return found
+		case "--"+part[2] == flag:
+			return part[1] + flag + ": "
+		}
+		return part[1] + flag + " (" + part[2] + part[3] + "): "
+	})
 }
 
 // printReply prints a reply exactly as it came.

@@ -26,11 +26,19 @@ func (a *App) newBars(scenes int) *bars {
 	if !terminal(a.Stderr) || a.getenv("TERM") == "dumb" {
 		return b
 	}
+	p := a.newProgress(62, 20)
+	p.SetNumTrackersExpected(scenes)
+	b.progress, b.ended = p, make(chan struct{})
+	go func() { defer close(b.ended); p.Render() }()
+	return b
+}
+
+// newProgress draws bars on stderr, with messages and bars of these lengths.
+func (a *App) newProgress(message, bar int) progress.Writer {
 	p := progress.NewWriter()
 	p.SetOutputWriter(a.Stderr)
-	p.SetNumTrackersExpected(scenes)
-	p.SetMessageLength(62)
-	p.SetTrackerLength(20)
+	p.SetMessageLength(message)
+	p.SetTrackerLength(bar)
 	p.SetUpdateFrequency(100 * time.Millisecond)
 	p.SetStyle(progress.StyleBlocks)
 	p.Style().Visibility.ETA = false
@@ -38,9 +46,7 @@ func (a *App) newBars(scenes int) *bars {
 	if a.colour(a.Stderr) {
 		p.Style().Colors.Tracker = text.Colors{text.FgGreen}
 	}
-	b.progress, b.ended = p, make(chan struct{})
-	go func() { defer close(b.ended); p.Render() }()
-	return b
+	return p
 }
 
 func (b *bars) tell(p demo.Progress) {

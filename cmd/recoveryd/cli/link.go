@@ -37,6 +37,7 @@ type client struct {
 	subjects schemas.Subjects
 	settings *config.Config
 	url      string
+	version  string       // of this command line
 	closed   <-chan error // hears that the connection was closed for good
 	end      func()
 }
@@ -75,7 +76,7 @@ func (a *App) dial() (*client, error) {
 		return nil, &exit{code: exitUsage, err: err}
 	}
 	return &client{
-		Bus: b, subjects: subjects, settings: settings, url: nc.ConnectedUrlRedacted(), closed: closed,
+		Bus: b, subjects: subjects, settings: settings, url: nc.ConnectedUrlRedacted(), version: a.Version, closed: closed,
 		end: func() { b.Close(); nc.Close() },
 	}, nil
 }

@@ -106,15 +106,20 @@ func (t *tail) check(now time.Time) (time.Time, error) {
 	if t.count < 0 {
 		return time.Time{}, fmt.Errorf("--count: %d is negative", t.count)
 	}
-	if t.since == "" {
+	return moment("--since", t.since, now)
+}
+
+// moment reads the value of a flag that is a time, or a duration before now; none is zero.
+func moment(flag, value string, now time.Time) (time.Time, error) {
+	if value == "" {
 		return time.Time{}, nil
 	}
-	if at, err := time.Parse(time.RFC3339Nano, t.since); err == nil {
+	if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
 		return at, nil
 	}
-	d, err := schemas.ParseDuration(t.since)
+	d, err := schemas.ParseDuration(value)
 	if err != nil || d < 0 {
-		return time.Time{}, fmt.Errorf("--since: %q is neither a duration like 10m or 2d nor a time like 2026-01-02T15:04:05Z", t.since)
+		return time.Time{}, fmt.Errorf("%s: %q is neither a duration like 10m or 2d nor a time like 2026-01-02T15:04:05Z", flag, value)
 	}
 	return now.Add(-time.Duration(d)), nil
 }

@@ -4,8 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // printJSON writes a document for programs, indented for the people who read along.
@@ -32,6 +37,43 @@ func table(w io.Writer, rows ...[]string) error {
 		}
 	}
 	return nil
+}
+
+// width is how many columns the terminal behind w has, or COLUMNS says; 0 if nobody knows.
+func (a *App) width(w io.Writer) int {
+	if n, err := strconv.Atoi(a.getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if f, ok := w.(*os.File); ok && terminal(w) {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// leastLast is what the last column of a table keeps on a narrow terminal.
+const leastLast = 24
+
+// fitted writes rows in columns and shortens the last one, so that a row takes one line of
+// the terminal. What is not read at a terminal is not shortened.
+func (a *App) fitted(rows ...[]string) error {
+	room := a.width(a.Stdout)
+	if room > 0 {
+		most := make([]int, len(rows[0])-1)
+		for _, row := range rows {
+			for i := range most {
+				most[i] = max(most[i], utf8.RuneCountInString(row[i])+2)
+			}
+		}
+		for _, n := range most {
+			room -= n
+		}
+		for _, row := range rows {
+			row[len(most)] = shorten(row[len(most)], max(room, leastLast))
+		}
+	}
+	return table(a.Stdout, rows...)
 }
 
 // Colours of a terminal.
