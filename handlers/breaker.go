@@ -329,8 +329,9 @@ func (s *shard) drain(now time.Time, k breakerKey) {
 			return // probes are chosen among the whole head of the lane
 		}
 	}
+	ramp := s.set(k.policy).State(k.key) == strategies.Recovering
 	for _, it := range s.choose(k, ready, out) {
-		it.generation, it.probe, it.due = out.Generation, out.Probing, now
+		it.generation, it.probe, it.ramp, it.due = out.Generation, out.Probing, ramp, now
 		it.work.Held += max(0, now.Sub(it.heldAt))
 		s.step(now, k, strategies.Input{
 			Kind: strategies.InReleased, ID: it.work.ID, Delivery: it.number, Generation: out.Generation, Probe: out.Probing, Lane: l.length(),

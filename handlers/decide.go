@@ -31,7 +31,7 @@ func decide(p *Policy, f *schemas.Failure, class strategies.Class) verdict {
 	}
 	d := p.Retry.Decide(strategies.Failure{
 		ID: f.ID, Attempt: f.Attempt, Delivery: f.Delivery, Class: class, Hint: f.Hint, HasHint: f.HasHint,
-		At: f.At, FirstFailedAt: f.FirstFailedAt, Held: f.Held, Probe: f.Probe,
+		At: f.At, FirstFailedAt: f.FirstFailedAt, Held: f.Held, Trial: f.Probe || f.Ramp,
 	})
 	v := verdict{step: schemas.StepRetry, due: d.Due, delay: d.Delay, attempt: d.NextAttempt, reason: d.Reason, class: class}
 	if !d.Retry {

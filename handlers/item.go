@@ -65,6 +65,7 @@ type item struct {
 	target     string
 	generation int64
 	probe      bool
+	ramp       bool // released while its breaker recovers
 	deleted    bool // from its lane, by itself
 	tries      int  // of the publish that is due now
 	wake       time.Time

@@ -113,14 +113,14 @@ func (s *shard) append(now time.Time, it *item) (schemas.Message, error) {
 func (s *shard) delivery(now time.Time, it *item) (m schemas.Message, ok bool) {
 	d := schemas.Delivery{
 		Attempt: it.attempt, MaxAttempts: it.policy.Retry.MaxAttempts, Number: it.number,
-		Generation: it.generation, Probe: it.probe, Fallback: schemas.NoFallback, Step: schemas.StepRetry,
+		Generation: it.generation, Probe: it.probe, Ramp: it.ramp, Fallback: schemas.NoFallback, Step: schemas.StepRetry,
 	}
 	if it.step == schemas.StepFallback {
 		if !s.nextFallback(it) {
 			s.lastResort(now, it)
 			return m, false
 		}
-		d.Fallback, d.Step, d.Generation, d.Probe = it.next, schemas.StepFallback, 0, false
+		d.Fallback, d.Step, d.Generation, d.Probe, d.Ramp = it.next, schemas.StepFallback, 0, false, false
 		d.Target = it.policy.Fallback[it.next]
 	} else {
 		d.Target = it.policy.Target(&it.work)

@@ -61,7 +61,7 @@ var simHeld = flag.Int("sim.held", 5_000, "messages that a simulated outage hold
 func TestSimulatedOutage(t *testing.T) {
 	t.Parallel()
 	const length = time.Hour
-	c := calmConfig(func(p *schemas.PolicySpec) { p.Retry.MaxAttempts = ptr(8) })
+	c := calmConfig(nil)
 	c.capacity = 50
 	w := outage(c, *simHeld, length)
 	over := w.start.Add(length)

@@ -18,7 +18,8 @@ type Delivery struct {
 	Number      int // Recovery-Delivery of this delivery
 	Generation  int64
 	Probe       bool
-	Fallback    int // NoFallback, or the index this goes to
+	Ramp        bool // of a breaker that is recovering
+	Fallback    int  // NoFallback, or the index this goes to
 	Step        Step
 }
 
@@ -52,6 +53,10 @@ func (s *Sealer) Seal(h Header) string {
 		b = append(b, h.Get(name)...)
 		b = append(b, '\n')
 	}
+	// Younger than the seal: what has it not keeps the seal it had.
+	if ramp := h.Get(HeaderRamp); ramp != "" {
+		b = append(append(b, ramp...), '\n')
+	}
 	mac.Write(b)
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(b[:0])[:16])
 }
@@ -82,6 +87,9 @@ func (s *Sealer) Message(w *Work, d Delivery) Message {
 	out.number(HeaderHeld, w.Held.Milliseconds())
 	if d.Probe {
 		out.set(HeaderProbe, "1")
+	}
+	if d.Ramp {
+		out.set(HeaderRamp, "1")
 	}
 	if d.Fallback != NoFallback {
 		out.set(HeaderFallback, strconv.Itoa(d.Fallback))

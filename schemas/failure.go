@@ -37,6 +37,7 @@ type Failure struct {
 	Sealed     bool // the state in the headers is recoveryd's own; see Unseal
 	Generation int64
 	Probe      bool
+	Ramp       bool          // released while its breaker was recovering
 	Hint       time.Duration // from At; negative = do not retry
 	HasHint    bool
 
@@ -151,7 +152,7 @@ func (r *Reader) readState(f *Failure, own Header) {
 	f.Replay = int(f.number(own, HeaderReplay))
 	f.Held = time.Duration(f.number(own, HeaderHeld)) * time.Millisecond
 	f.Generation = int64(f.number(own, HeaderGeneration))
-	f.Probe = own.Get(HeaderProbe) != ""
+	f.Probe, f.Ramp = own.Get(HeaderProbe) != "", own.Get(HeaderRamp) != ""
 	f.History = own.Get(HeaderHistory)
 	if own.Get(HeaderFallback) != "" {
 		f.Fallback = int(f.number(own, HeaderFallback))
@@ -167,7 +168,7 @@ func (r *Reader) readState(f *Failure, own Header) {
 func (f *Failure) Unseal() {
 	f.fault(HeaderSubject, f.Subject, "is not delivered to "+line(f.Intake, 64)+" under its policy; the state was ignored")
 	f.Sealed, f.Subject, f.Fallback, f.Delivery = false, f.Intake, NoFallback, f.Attempt
-	f.Replay, f.Held, f.Generation, f.Probe, f.History = 0, 0, 0, false, ""
+	f.Replay, f.Held, f.Generation, f.Probe, f.Ramp, f.History = 0, 0, 0, false, false, ""
 	f.FirstFailedAt = f.first()
 }
 

@@ -58,6 +58,7 @@ func TestReportHeaders(t *testing.T) {
 		{HeaderSubject, "payments.new", false, func(f *Failure) bool { return f.Subject == "orders.new" }},
 		{HeaderFallback, "0", false, func(f *Failure) bool { return f.Fallback == NoFallback }},
 		{HeaderProbe, "1", false, func(f *Failure) bool { return !f.Probe }},
+		{HeaderRamp, "1", false, func(f *Failure) bool { return !f.Ramp }},
 		{HeaderGeneration, "9", false, func(f *Failure) bool { return f.Generation == 0 }},
 		{HeaderReplay, "9", false, func(f *Failure) bool { return f.Replay == 0 }},
 		{HeaderDelivery, "9", false, func(f *Failure) bool { return f.Delivery == 1 }},

@@ -28,6 +28,7 @@ const (
 	HeaderFirstFailedAt = "Recovery-First-Failed-At"
 	HeaderGeneration    = "Recovery-Generation"
 	HeaderProbe         = "Recovery-Probe"
+	HeaderRamp          = "Recovery-Ramp"
 	HeaderFallback      = "Recovery-Fallback"
 	HeaderReplay        = "Recovery-Replay"
 	HeaderDelivery      = "Recovery-Delivery"

@@ -16,7 +16,7 @@ type Failure struct {
 	At            time.Time // of the failure, on the stream
 	FirstFailedAt time.Time // zero = At
 	Held          time.Duration
-	Probe         bool // the delivery was a probe of a half open breaker
+	Trial         bool // the delivery was a probe, or of the ramp of a recovering breaker
 }
 
 // Reasons of a [RetryDecision] not to retry.
@@ -37,7 +37,7 @@ type RetryDecision struct {
 
 // Decide says whether, when and as which attempt failed work is tried again.
 //
-// An ignored failure and the failure of a probe use no attempt while fewer than MaxIgnored deliveries were free:
+// An ignored failure and the failure of a trial use no attempt while fewer than MaxIgnored deliveries were free:
 // an outage must not cost a held message its attempts, but nothing may be retried for ever.
 func (r Retry) Decide(f Failure) RetryDecision {
 	f.Attempt = max(f.Attempt, 1)
@@ -59,7 +59,7 @@ func (r Retry) Decide(f Failure) RetryDecision {
 }
 
 func (r Retry) free(f Failure) bool {
-	return (f.Class == ClassIgnored || f.Probe) && f.Delivery-f.Attempt < r.MaxIgnored
+	return (f.Class == ClassIgnored || f.Trial) && f.Delivery-f.Attempt < r.MaxIgnored
 }
 
 func (r Retry) delayAfter(f Failure) time.Duration {

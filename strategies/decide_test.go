@@ -31,7 +31,7 @@ func TestDecide(t *testing.T) {
 		{"last attempt", Failure{Attempt: 5, Delivery: 5}, no(ReasonExhausted)},
 		{"beyond the last", Failure{Attempt: 9}, no(ReasonExhausted)},
 		{"permanent", Failure{Attempt: 1, Class: ClassPermanent}, no(ReasonPermanent)},
-		{"permanent probe", Failure{Attempt: 1, Class: ClassPermanent, Probe: true}, no(ReasonPermanent)},
+		{"permanent trial", Failure{Attempt: 1, Class: ClassPermanent, Trial: true}, no(ReasonPermanent)},
 
 		{"throttled starts later", Failure{Attempt: 1, Class: ClassThrottled}, retry(5*s, 2)},
 		{"throttled grows to the cap", Failure{Attempt: 2, Class: ClassThrottled}, retry(8*s, 3)},
@@ -43,8 +43,8 @@ func TestDecide(t *testing.T) {
 		{"no hint", Failure{Attempt: 1, Hint: -1}, retry(1*s, 2)},
 
 		{"ignored uses no attempt", Failure{Attempt: 5, Delivery: 5, Class: ClassIgnored}, retry(8*s, 5)},
-		{"a probe uses no attempt", Failure{Attempt: 5, Delivery: 7, Probe: true}, retry(8*s, 5)},
-		{"free deliveries are bounded", Failure{Attempt: 2, Delivery: 5, Probe: true}, retry(2*s, 3)},
+		{"a trial uses no attempt", Failure{Attempt: 5, Delivery: 7, Trial: true}, retry(8*s, 5)},
+		{"free deliveries are bounded", Failure{Attempt: 2, Delivery: 5, Trial: true}, retry(2*s, 3)},
 		{"beyond them the last attempt is the last", Failure{Attempt: 5, Delivery: 8, Class: ClassIgnored}, no(ReasonExhausted)},
 
 		{"exactly at max_elapsed", Failure{Attempt: 1, FirstFailedAt: at.Add(-59 * s)}, retry(1*s, 2)},
@@ -82,7 +82,7 @@ func TestDecideEnds(t *testing.T) {
 		f := Failure{ID: "any", Attempt: 1, Delivery: 1, At: time.Unix(0, 0)}
 		for {
 			f.Class = rapid.SampledFrom([]Class{ClassTransient, ClassThrottled, ClassIgnored}).Draw(t, "class")
-			f.Probe = rapid.Bool().Draw(t, "probe")
+			f.Trial = rapid.Bool().Draw(t, "probe")
 			f.HasHint, f.Hint = rapid.Bool().Draw(t, "has hint"), time.Duration(rapid.Int64Min(0).Draw(t, "hint"))
 			d := r.Decide(f)
 			if !d.Retry {

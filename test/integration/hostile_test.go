@@ -285,6 +285,7 @@ func TestForgedState(t *testing.T) {
 		{"Recovery-First-Failed-At", future},
 		{"Recovery-Generation", "9223372036854775807"},
 		{"Recovery-Probe", "1"},
+		{"Recovery-Ramp", "1"},
 		{"Recovery-Fallback", "0"},
 		{"Recovery-Fallback", "1"},
 		{"Recovery-Fallback", "-1"},
@@ -329,7 +330,7 @@ func TestForgedState(t *testing.T) {
 		h := schemas.Header(got[1].Headers())
 		for name, want := range map[string]string{
 			"Recovery-Attempt": "3", "Recovery-Delivery": "3", "Recovery-Max-Attempts": "3", "Recovery-Subject": subject(i),
-			"Recovery-Fallback": "", "Recovery-Probe": "", "Recovery-Replay": "", "Recovery-Held": "", "Recovery-Generation": "",
+			"Recovery-Fallback": "", "Recovery-Probe": "", "Recovery-Ramp": "", "Recovery-Replay": "", "Recovery-Held": "", "Recovery-Generation": "",
 		} {
 			if h.Get(name) != want {
 				t.Errorf("%s: %s: the next delivery says %s: %q, want %q", c.name, c.value, name, h.Get(name), want)
