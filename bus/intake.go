@@ -194,7 +194,10 @@ func (c *claim) make(ctx context.Context) error {
 		AckWait:        intakeWait,
 		MaxDeliver:     -1,
 		MaxAckPending:  intakePending,
-		Metadata:       map[string]string{ownerKey: owner},
+		// What is acknowledged has left the stream, and every owner begins with a new
+		// consumer: nothing of its state is worth a file that is written all the time.
+		MemoryStorage: true,
+		Metadata:      map[string]string{ownerKey: owner},
 	})
 	return err
 }
