@@ -179,11 +179,7 @@ func (s *shard) tellRecovered(now time.Time, a *awaited) {
 	}
 	o := recoveredOutcome(p, a.key, &a.success, string(strategies.EvidenceAck))
 	s.observe(Event{Kind: EventOutcome, At: now, Policy: p.Name, Outcome: &o, Subject: o.Subject, ID: o.ID, Elapsed: max(0, now.Sub(a.success.FirstFailedAt))})
-	m, err := s.subjects.OutcomeMessage(&o, &schemas.Work{FirstFailedAt: a.success.FirstFailedAt}, now)
-	if err != nil {
-		s.alarm(now, "publish outcome", o.Subject, err)
-		return
-	}
+	m := s.subjects.OutcomeMessage(&o, &schemas.Work{FirstFailedAt: a.success.FirstFailedAt}, now)
 	s.publishEvent(now, m)
 }
 

@@ -59,24 +59,25 @@ type item struct {
 	echoes []*item // entries of the same step that were read meanwhile
 	seq    uint64  // in its stream
 
-	into       *lane // that it is being appended to
-	stage      stage
-	move       move
-	target     string
-	generation int64
-	probe      bool
-	ramp       bool // released while its breaker recovers
-	deleted    bool // from its lane, by itself
-	tries      int  // of the publish that is due now
-	wake       time.Time
-	index      int // in the heap, -1 when not in it
-	bytes      int64
-	tells      []schemas.Outcome // to be stored before the source is settled
-	lateness   time.Duration
-	deadSeq    uint64
-	onlyTell   bool            // it carries an event and nothing else
-	event      schemas.Message // of an item that only tells; else the request that was sent
-	report     schemas.Message // of a request that failed
+	into          *lane // that it is being appended to
+	stage         stage
+	move          move
+	target        string
+	generation    int64
+	probe         bool
+	firstFailedAt string // as outcomes write it
+	ramp          bool   // released while its breaker recovers
+	deleted       bool   // from its lane, by itself
+	tries         int    // of the publish that is due now
+	wake          time.Time
+	index         int // in the heap, -1 when not in it
+	bytes         int64
+	tells         []schemas.Outcome // to be stored before the source is settled
+	lateness      time.Duration
+	deadSeq       uint64
+	onlyTell      bool            // it carries an event and nothing else
+	event         schemas.Message // of an item that only tells; else the request that was sent
+	report        schemas.Message // of a request that failed
 }
 
 // leaving says whether the item goes on as an entry of the ledger, so that its settling is

@@ -356,7 +356,7 @@ func (it *item) entry() schemas.Entry {
 // unacknowledged messages fills up: something due in 100 ms must not queue behind what is
 // due later.
 func (s *shard) evict(now time.Time) {
-	if s.bytes <= s.memory && s.near <= s.maxNear {
+	if s.bytes <= s.memory && s.near <= s.maxNear || now.Before(s.evictAt) {
 		return
 	}
 	candidates := make([]*item, 0, len(s.waiting))
@@ -377,7 +377,11 @@ func (s *shard) evict(now time.Time) {
 		it.due = it.wake
 		s.start(now, it, moveLater)
 	}
+	s.evictAt = now.Add(evictPause) // all that may move has moved
 }
+
+// evictPause is how long nothing is looked for after everything movable was moved.
+const evictPause = 100 * time.Millisecond
 
 // evictAhead is how far its time must be for a message to be worth moving.
 const evictAhead = time.Second

@@ -261,12 +261,7 @@ func (s *shard) tell(now time.Time, it *item) {
 		it.tries++
 		return
 	}
-	m, err := s.subjects.OutcomeMessage(&it.tells[0], &it.work, now)
-	if err != nil {
-		s.alarm(now, "publish outcome", it.work.Subject, err)
-		s.told(now, it)
-		return
-	}
+	m := s.subjects.OutcomeMessage(&it.tells[0], &it.work, now)
 	it.tries++
 	s.publish(it, m)
 }
@@ -342,9 +337,10 @@ func (it *item) outcome(kind string) schemas.Outcome {
 	if it.policy != nil {
 		o.Policy, o.MaxAttempts = it.policy.Name, it.policy.Retry.MaxAttempts
 	}
-	if !w.FirstFailedAt.IsZero() {
-		o.FirstFailedAt = w.FirstFailedAt.UTC().Format(time.RFC3339Nano)
+	if it.firstFailedAt == "" && !w.FirstFailedAt.IsZero() {
+		it.firstFailedAt = w.FirstFailedAt.UTC().Format(time.RFC3339Nano)
 	}
+	o.FirstFailedAt = it.firstFailedAt
 	switch kind {
 	case schemas.KindRedelivered:
 		o.Attempt, o.Delivery, o.Target = it.attempt, it.number, it.target

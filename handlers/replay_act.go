@@ -63,10 +63,7 @@ func (e *Engine) discard(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 	if o.ID == "" {
 		o.ID, o.Subject = fmt.Sprintf("dead-letter-%d", l.Stored.Sequence), l.Filed
 	}
-	m, err := e.Subjects.OutcomeMessage(&o, &l.Work, e.clock.Now())
-	if err != nil {
-		return act{}, &skip{whyUnreadable, err.Error()}
-	}
+	m := e.Subjects.OutcomeMessage(&o, &l.Work, e.clock.Now())
 	return act{messages: []schemas.Message{m}, outcome: &o}, nil
 }
 
@@ -139,10 +136,7 @@ func (e *Engine) replay(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 		Replay: w.Replay, Policy: p.Name, Target: a.target, Cause: l.Cause, DeadLetterSequence: l.Stored.Sequence, Job: j.ID, Actor: r.Actor, Note: r.Reason,
 	}
 	// Always told, whatever outcomes the policy chooses: the job itself follows it.
-	told, err := e.Subjects.OutcomeMessage(a.outcome, &w, e.clock.Now())
-	if err != nil {
-		return act{}, &skip{whyUnreadable, err.Error()}
-	}
+	told := e.Subjects.OutcomeMessage(a.outcome, &w, e.clock.Now())
 	a.messages = []schemas.Message{e.sealer.Message(&w, d), told}
 	return a, nil
 }

@@ -49,6 +49,7 @@ type shard struct {
 
 	sets     map[string]*strategies.BreakerSet
 	dirty    []breakerKey // breakers to look at before the step ends
+	evictAt  time.Time    // when it is worth looking again for what can leave memory
 	records  map[breakerKey]*stateRecord
 	targets  map[string]*target
 	acks     *ackBook

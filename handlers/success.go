@@ -107,12 +107,7 @@ func (e *Engine) tellBreaker(p *Policy, k breakerKey, success *schemas.Success, 
 // recovered publishes that work succeeded in the end.
 func (e *Engine) recovered(now time.Time, p *Policy, k breakerKey, success *schemas.Success, evidence string, done func(settle bool)) {
 	o := recoveredOutcome(p, k, success, evidence)
-	m, err := e.Subjects.OutcomeMessage(&o, &schemas.Work{FirstFailedAt: success.FirstFailedAt}, now)
-	if err != nil {
-		e.observer.Observe(Event{Kind: EventAlarm, At: now, Op: "publish outcome", Subject: o.Subject, ID: o.ID, Err: err})
-		done(true)
-		return
-	}
+	m := e.Subjects.OutcomeMessage(&o, &schemas.Work{FirstFailedAt: success.FirstFailedAt}, now)
 	e.bus.Publish(m, func(ack schemas.Ack, err error) {
 		if err != nil {
 			e.observer.Observe(Event{Kind: EventFault, At: e.clock.Now(), Op: "publish outcome", Subject: o.Subject, ID: o.ID, Err: err})

@@ -112,10 +112,7 @@ func TestEventsKeepTheRulesOfCloudEvents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := aTime.Draw(t, "at")
 		o := anOutcome(rapid.SampledFrom(Kinds[:]).Draw(t, "kind")).Draw(t, "outcome")
-		outcome, err := subjects.OutcomeMessage(&o, nil, at)
-		if err != nil {
-			t.Fatal(err)
-		}
+		outcome := subjects.OutcomeMessage(&o, nil, at)
 		b := BreakerEvent{Policy: "p", Key: o.Subject, From: "closed", To: rapid.SampledFrom([]string{"open", "half_open", "closed"}).Draw(t, "to")}
 		breaker, err := subjects.BreakerMessage(&b, at)
 		if err != nil {

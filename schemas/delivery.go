@@ -27,13 +27,18 @@ type Delivery struct {
 // It is safe for concurrent use.
 type Sealer struct {
 	key  []byte
-	macs sync.Pool // of hash.Hash: the key is worked in only once
+	macs sync.Pool // of *signing: the key is worked in only once
+}
+
+type signing struct {
+	mac    hash.Hash
+	signed []byte
 }
 
 // NewSealer takes the key that all daemons of one prefix share.
 func NewSealer(key []byte) *Sealer {
 	s := &Sealer{key: key}
-	s.macs.New = func() any { return hmac.New(sha256.New, key) }
+	s.macs.New = func() any { return &signing{mac: hmac.New(sha256.New, key), signed: make([]byte, 0, 2048)} }
 	return s
 }
 
@@ -45,10 +50,10 @@ var sealed = [...]string{
 
 // Seal computes the seal over the headers of h that it covers, 22 characters.
 func (s *Sealer) Seal(h Header) string {
-	mac := s.macs.Get().(hash.Hash)
-	defer s.macs.Put(mac)
-	mac.Reset()
-	b := make([]byte, 0, 1024)
+	work := s.macs.Get().(*signing)
+	defer s.macs.Put(work)
+	work.mac.Reset()
+	b := work.signed[:0]
 	for _, name := range sealed {
 		b = append(b, h.Get(name)...)
 		b = append(b, '\n')
@@ -57,8 +62,9 @@ func (s *Sealer) Seal(h Header) string {
 	if ramp := h.Get(HeaderRamp); ramp != "" {
 		b = append(append(b, ramp...), '\n')
 	}
-	mac.Write(b)
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(b[:0])[:16])
+	work.mac.Write(b)
+	work.signed = b
+	return base64.RawURLEncoding.EncodeToString(work.mac.Sum(b[:0])[:16])
 }
 
 // Valid says whether h carries the seal that its values deserve. Without a key nothing

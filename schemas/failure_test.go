@@ -269,10 +269,7 @@ func TestLineBreaksNeverMakeAHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := Outcome{Kind: KindDead, ID: "1", Subject: evil, Error: evil}
-	told, err := subjects.OutcomeMessage(&o, nil, noon)
-	if err != nil {
-		t.Fatal(err)
-	}
+	told := subjects.OutcomeMessage(&o, nil, noon)
 	for _, m := range []Message{
 		NewSealer(testKey).Message(&f.Work, Delivery{Target: "orders.new", Attempt: 2, Number: 2, Fallback: 0, Step: StepFallback}),
 		subjects.DeadLetterMessage(&DeadLetter{Work: f.Work, Reason: evil, Cause: "00000000", Policy: evil, Truncated: []string{evil}}),

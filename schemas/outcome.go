@@ -90,7 +90,7 @@ type Outcome struct {
 // OutcomeMessage is the CloudEvent that tells an outcome. The same outcome told again has
 // the same message id, so subscribers see it once. of is the work that it is about, whose
 // body tells works with equal ids apart; nil if it is not at hand.
-func (s Subjects) OutcomeMessage(o *Outcome, of *Work, at time.Time) (Message, error) {
+func (s Subjects) OutcomeMessage(o *Outcome, of *Work, at time.Time) Message {
 	w := Work{ID: o.ID, Subject: o.Subject, Replay: o.Replay}
 	if of != nil {
 		w.Body, w.digest, w.FirstFailedAt, w.Origin = of.Body, of.digest, of.FirstFailedAt, of.Origin
@@ -102,7 +102,7 @@ func (s Subjects) OutcomeMessage(o *Outcome, of *Work, at time.Time) (Message, e
 	id := w.MsgID(Step("outcome."+step), o.Delivery)
 	return s.eventMessage(s.Outcome(o.Kind, o.Subject), Event{
 		ID: id, Type: TypeOutcomePrefix + o.Kind, Subject: o.Subject, Time: formatTime(at),
-	}, o)
+	}, o.appendJSON)
 }
 
 // ParseOutcome reads the body of an outcome event.
@@ -145,9 +145,13 @@ func (b *BreakerEvent) name() string {
 func (s Subjects) BreakerMessage(b *BreakerEvent, at time.Time) (Message, error) {
 	name := b.name()
 	w := Work{ID: b.Policy, Subject: b.Key, Body: fmt.Append(nil, b.Generation, b.To)}
+	data, err := json.Marshal(b)
+	if err != nil {
+		return Message{}, fmt.Errorf("event of breaker %s: %w", b.Key, err)
+	}
 	return s.eventMessage(s.Breaker(name, b.Key), Event{
 		ID: w.MsgID("breaker", 0), Type: TypeBreakerPrefix + name, Subject: b.Key, Time: formatTime(at),
-	}, b)
+	}, func(body []byte) []byte { return append(body, data...) }), nil
 }
 
 // ParseBreakerEvent reads the body of a breaker event.
@@ -163,17 +167,10 @@ func ParseBreakerEvent(body []byte) (BreakerEvent, Event, error) {
 	return b, e, err
 }
 
-func (s Subjects) eventMessage(subject string, e Event, data any) (Message, error) {
+func (s Subjects) eventMessage(subject string, e Event, data func([]byte) []byte) Message {
 	e.SpecVersion, e.Source, e.DataContentType = "1.0", "recoveryd/"+s.Prefix, "application/json"
-	body, err := json.Marshal(struct {
-		*Event
-		Data any `json:"data"` // hides the event's own: one pass instead of two
-	}{&e, data})
-	if err != nil {
-		return Message{}, fmt.Errorf("event for %s: %w", subject, err)
-	}
 	h := Header{HeaderContentType: {ContentTypeEvent}, HeaderMsgID: {e.ID}}
-	return Message{Subject: subject, Header: h, Body: body}, nil
+	return Message{Subject: subject, Header: h, Body: appendEvent(make([]byte, 0, 1024), &e, data)}
 }
 
 func parseEvent(body []byte, prefix string, data any) (Event, error) {
