@@ -89,7 +89,7 @@ func runDaemon(url string) error {
 	}
 	none := "none"
 	delay, hint := schemas.Duration(500*time.Millisecond), schemas.Duration(time.Minute)
-	p, err := handlers.CompilePolicies(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{{
+	p, err := handlers.CompilePolicies(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{guarded(), {
 		Name: "all", Subjects: []string{">"}, Retry: schemas.RetrySpec{Jitter: &none, InitialDelay: &delay, MaxHint: &hint},
 		Breaker: schemas.BreakerSpec{Disabled: true}, Outcomes: schemas.OutcomesAttempts,
 	}}}, subjects)
