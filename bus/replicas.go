@@ -41,9 +41,10 @@ func (b *Bus) raise(ctx context.Context, name string, n int) error {
 	case info.Config.Metadata[ownerKey] != owner || info.Config.Replicas == n:
 		return nil
 	}
+	before := info.Config.Replicas
 	info.Config.Replicas = n
 	if err := b.update(ctx, info.Config); err != nil {
-		return fmt.Errorf("stream %s: from %d to %d replicas: %w", name, info.Config.Replicas, n, err)
+		return fmt.Errorf("stream %s: from %d to %d replicas: %w", name, before, n, err)
 	}
 	return nil
 }
@@ -52,8 +53,8 @@ func (b *Bus) raise(ctx context.Context, name string, n int) error {
 // changed: RaiseReplicas is for that.
 func (b *Bus) fewer(info *jetstream.StreamInfo) {
 	if want := b.cfg.Replicas; want != 0 && info.Config.Replicas != want {
-		b.cfg.OnEvent("replicas", fmt.Errorf("stream %s has %d replicas, %d are configured: an operator must change them",
-			info.Config.Name, info.Config.Replicas, want))
+		b.cfg.OnEvent("replicas", fmt.Errorf("stream %s has %d replicas, %d are configured: an operator must change them: recoveryd streams replicate %d",
+			info.Config.Name, info.Config.Replicas, want, want))
 	}
 }
 

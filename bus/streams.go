@@ -17,13 +17,32 @@ type StreamState struct {
 	FirstSeq, LastSeq   uint64
 	FirstTime, LastTime time.Time
 	Replicas, Consumers int
+	Current             int // replicas that are up to date, the leader included
 }
 
 // StreamStates tells of every stream of recoveryd that exists.
 func (b *Bus) StreamStates(ctx context.Context) ([]StreamState, error) {
-	var out []StreamState
+	var names []string
 	for _, name := range []string{failed, succeeded, ledger, outcomes, dead, advisories} {
-		info, err := b.lookup(ctx, b.stream(name))
+		names = append(names, b.stream(name))
+	}
+	return b.states(ctx, names)
+}
+
+// Stores tells of every stream and key-value bucket of recoveryd that exists: of all that
+// RaiseReplicas changes.
+func (b *Bus) Stores(ctx context.Context) ([]StreamState, error) {
+	var names []string
+	for _, want := range append(b.layout(), b.advisoriesStream()) {
+		names = append(names, want.Name)
+	}
+	return b.states(ctx, names)
+}
+
+func (b *Bus) states(ctx context.Context, names []string) ([]StreamState, error) {
+	var out []StreamState
+	for _, name := range names {
+		info, err := b.lookup(ctx, name)
 		if errors.Is(err, schemas.ErrNotFound) {
 			continue
 		}
@@ -41,6 +60,23 @@ func streamState(info *jetstream.StreamInfo) StreamState {
 		Name:     info.Config.Name,
 		Messages: s.Msgs, Bytes: s.Bytes, MaxBytes: info.Config.MaxBytes,
 		FirstSeq: s.FirstSeq, LastSeq: s.LastSeq, FirstTime: s.FirstTime, LastTime: s.LastTime,
-		Replicas: info.Config.Replicas, Consumers: s.Consumers,
+		Replicas: info.Config.Replicas, Consumers: s.Consumers, Current: current(info.Cluster),
 	}
+}
+
+// current counts the copies that are up to date. Without a cluster there is one.
+func current(c *jetstream.ClusterInfo) int {
+	if c == nil {
+		return 1
+	}
+	n := 0
+	if c.Leader != "" {
+		n++
+	}
+	for _, r := range c.Replicas {
+		if r.Current && !r.Offline {
+			n++
+		}
+	}
+	return n
 }

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"encoding/json"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/recoveryd/recoveryd/bus"
+	"github.com/recoveryd/recoveryd/bus/embedded"
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// streamsOfOneCopy makes recoveryd's streams as a daemon on a single server would.
+func streamsOfOneCopy(t *testing.T, url string) {
+	t.Helper()
+	nc, err := bus.Connect(bus.Options{Servers: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	b, err := bus.New(nc, bus.Config{Subjects: schemas.Subjects{Prefix: "recovery"}, StreamPrefix: "RECOVERY", Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	eventually(t, "the cluster has no leader", func() bool { return b.Ensure(t.Context()) == nil })
+}
+
+// threeServers is a cluster.
+func threeServers(t *testing.T) (urls string) {
+	t.Helper()
+	var peers, all []string
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, l.Addr().String())
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	for i, addr := range peers {
+		name := "s" + string(rune('0'+i))
+		s, err := embedded.Start(embedded.Options{
+			Name: name, Dir: filepath.Join(dir, name), Cluster: &embedded.Cluster{Name: "test", Addr: addr, Peers: peers},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Stop)
+		all = append(all, s.URL())
+	}
+	return strings.Join(all, ",")
+}
+
+func TestReplicateWaitsForTheCopies(t *testing.T) {
+	t.Parallel()
+	urls := threeServers(t)
+	streamsOfOneCopy(t, urls)
+	s := newSession(t, "NATS_URL="+urls)
+	list := func(line string) (code int, all []store) {
+		t.Helper()
+		a, stdout, stderr := s.app()
+		code = a.Run(t.Context(), words(line))
+		if err := json.Unmarshal(stdout.Bytes(), &all); err != nil {
+			t.Fatalf("%s: exit %d, %v, %s", line, code, err, stderr)
+		}
+		return code, all
+	}
+	if code, all := list("streams replicate 3 --dry-run --json"); code != 0 || len(all) != 8 || all[0].Replicas != 1 {
+		t.Errorf("exit %d, %+v would be changed, want all eight", code, all)
+	}
+	if code := s.run("streams replicate 3"); code != exitUsage {
+		t.Errorf("without --yes and a person: exit %d", code)
+	}
+	for _, line := range []string{"streams replicate 3 --yes --json", "streams replicate 3 --json", "streams ls --json"} {
+		code, all := list(line)
+		if code != 0 || len(all) != 8 {
+			t.Errorf("%s: exit %d, %d stores", line, code, len(all))
+		}
+		for _, st := range all {
+			if st.Replicas != 3 || st.Current != 3 {
+				t.Errorf("%s: %+v, want three copies up to date", line, st)
+			}
+		}
+	}
+}
+
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	s := newSession(t, "NATS_URL="+server.URL())
+	s.run("streams ls")
+	streamsOfOneCopy(t, server.URL())
+	s.run("streams ls")
+	s.run("streams replicate 1 --yes")
+	s.run("streams replicate 3")
+	s.run("streams replicate 3 --yes")
+	s.run("streams replicate many")
+	s.golden("streams")
+}
