@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (a *App) showStatus(s *schemas.StatusReply, now time.Time) error {
 	err := table(a.Stdout,
 		[]string{"daemon", s.Instance + ", version " + s.Version + ", up " + since(s.Started, now)},
 		[]string{"policy", s.PolicyHash + ": " + strings.Join(s.Policies, ", ")},
-		[]string{"clock", fmt.Sprintf("server is %.0f ms ahead, corrected for", s.ClockMS)},
+		[]string{"clock", fmt.Sprintf("server is %d ms ahead, corrected for", int64(math.Round(s.ClockMS)))},
 	)
 	if err != nil {
 		return err
