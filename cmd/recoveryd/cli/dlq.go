@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/recoveryd/recoveryd/deadletter"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -45,6 +46,8 @@ func (a *App) dlqGroups() *cobra.Command {
 	f.IntVar(&q.Offset, "offset", 0, "leave out so many groups at the beginning")
 	f.IntVar(&q.Limit, "limit", 50, "list at most so many, 1 to 500")
 	f.BoolVar(&asJSON, "json", false, "print the reply")
+	a.offerSelection(c)
+	offer(c, "by", deadletter.ByCause, deadletter.BySubject, deadletter.ByBoth)
 	return c
 }
 
@@ -133,6 +136,7 @@ func (a *App) dlqLs() *cobra.Command {
 	f.Uint64Var(&after, "after", 0, "only letters after this sequence")
 	f.IntVar(&q.Limit, "limit", 50, "list at most so many, 1 to 1000")
 	f.BoolVar(&asJSON, "json", false, "print the reply: one page, its next is the --after of the next one plus 1")
+	a.offerSelection(c)
 	return c
 }
 

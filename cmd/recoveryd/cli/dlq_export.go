@@ -41,6 +41,7 @@ daemon has to run, and no letter is too large. dlq import stores them again.`,
 	}
 	s.flags(c.Flags(), false)
 	c.Flags().StringVar(&file, "file", "", "write here instead of stdout; the file must not be there yet")
+	a.offerSelection(c)
 	return c
 }
 

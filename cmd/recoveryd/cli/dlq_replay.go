@@ -68,6 +68,7 @@ not its own. It says what it is going to do and asks before it begins.
 	f.StringArrayVar(&r.set, "set-header", nil, "send this header, NAME=VALUE; may be repeated")
 	f.StringArrayVar(&q.Unset, "unset-header", nil, "leave this header out; may be repeated")
 	f.StringVar(&r.patch, "json-patch", "", "change JSON payloads as this file says (RFC 6902); - = stdin, with --yes or --dry-run")
+	a.offerSelection(c)
 	return c
 }
 
@@ -177,5 +178,6 @@ letter an outcome with the reason is published.`,
 	s.flags(c.Flags(), true)
 	o.flags(c.Flags())
 	c.Flags().Lookup("reason").Usage = "why, for those who look at it later; it must be said"
+	a.offerSelection(c)
 	return c
 }

@@ -58,6 +58,7 @@ shows what is no text as hex; raw prints the bytes and nothing else.
 	f.BoolVarP(&e.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&e.follow, "follow", "f", false, "wait for the outcome of the replay")
 	f.BoolVar(&asJSON, "json", false, "print the reply, with the first 256 KiB of the payload")
+	offer(c, "payload", payloads[:]...)
 	return c
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -19,38 +20,62 @@ const (
 	daemonAway  = time.Minute      // how long a daemon may be away while its job is followed
 )
 
+// errLeft: the operator does not want to follow the job any more.
+var errLeft = errors.New("no longer followed")
+
 // followJob shows how far a job is until it rests. The job is the daemon's: it goes on when
 // nobody follows it any more.
 func (a *App) followJob(ctx context.Context, c *client, id string, total int64, asJSON bool) error {
 	signals, stopSignals := a.Signals()
 	defer stopSignals()
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	go func() {
+		select {
+		case <-signals:
+			leave(errLeft)
+		case err := <-c.closed:
+			leave(err)
+		case <-ctx.Done():
+		}
+	}()
 	bar := a.newJobBar(total)
 	defer bar.stop()
+	raw, j, err := c.watch(ctx, id, bar.tell)
+	bar.stop()
+	switch {
+	case err == nil:
+		return a.verdict(raw, j, asJSON)
+	case errors.Is(err, errLeft):
+		fmt.Fprintf(a.Stderr, "the job goes on without being followed\n  follow it: recoveryd replay show %s --follow\n  end it:    recoveryd replay cancel %[1]s\n", id)
+		return quiet(exitPartial)
+	}
+	return err
+}
+
+// watch tells how a job goes until it rests. A daemon that is away for a short time goes on
+// with it when it is back.
+func (c *client) watch(ctx context.Context, id string, tell func(*schemas.JobStatus)) (json.RawMessage, *schemas.JobStatus, error) {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for heard := time.Now(); ; {
 		var j schemas.JobStatus
 		raw, err := c.ask(ctx, "replay", "show", schemas.JobNameRequest{ID: id}, &j)
 		switch {
+		case ctx.Err() != nil:
+			return nil, nil, context.Cause(ctx)
 		case err == nil:
 			heard = time.Now()
-			if bar.tell(&j); resting(&j) {
-				bar.stop()
-				return a.verdict(raw, &j, asJSON)
+			if tell(&j); resting(&j) {
+				return raw, &j, nil
 			}
-		case codeOf(err) != exitConnect || time.Since(heard) > daemonAway:
-			return err // else a daemon that starts again goes on with it
+		case codeOf(err) != exitConnect && !errors.Is(err, context.DeadlineExceeded), time.Since(heard) > daemonAway:
+			return nil, nil, err
 		}
 		select {
 		case <-tick.C:
-		case <-signals:
-			bar.stop()
-			fmt.Fprintf(a.Stderr, "the job goes on without being followed\n  follow it: recoveryd replay show %s --follow\n  end it:    recoveryd replay cancel %[1]s\n", id)
-			return quiet(exitPartial)
-		case err := <-c.closed:
-			return err
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, nil, context.Cause(ctx)
 		}
 	}
 }

@@ -42,6 +42,7 @@ func (a *App) replayLs() *cobra.Command {
 	f.StringVar(&q.Kind, "kind", "", "only this kind: replay, discard, edit")
 	f.IntVar(&q.Limit, "limit", 50, "list at most so many, 1 to 200")
 	f.BoolVar(&asJSON, "json", false, "print the reply")
+	offerStates(c)
 	return c
 }
 
@@ -75,7 +76,7 @@ func (a *App) listJobs(r *schemas.JobListReply) error {
 func (a *App) replayShow() *cobra.Command {
 	var follow, asJSON bool
 	c := &cobra.Command{
-		Use: "show JOB", Short: "Show a job and what failed again", Args: cobra.ExactArgs(1),
+		Use: "show JOB", Short: "Show a job and what failed again", Args: cobra.ExactArgs(1), ValidArgsFunction: a.jobs,
 		Long: `Show a job and what failed again. With --follow it is shown until it has ended; leaving it then
 does not end the job.`,
 		Example: "  recoveryd replay show 4xk2m7qhzt5a --follow",
@@ -162,7 +163,7 @@ type steering struct {
 func (a *App) steer(verb, short string) *cobra.Command {
 	s := steering{verb: verb}
 	c := &cobra.Command{
-		Use: verb + " JOB", Short: short, Args: cobra.ExactArgs(1),
+		Use: verb + " JOB", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: a.jobs,
 		Example: "  recoveryd replay " + verb + " 4xk2m7qhzt5a",
 		RunE: func(c *cobra.Command, args []string) error {
 			s.request.ID = args[0]
