@@ -72,7 +72,7 @@ type item struct {
 	wake          time.Time
 	index         int // in the heap, -1 when not in it
 	bytes         int64
-	tells         []schemas.Outcome // to be stored before the source is settled
+	untold        *schemas.Outcome // to be stored before the item goes on
 	lateness      time.Duration
 	deadSeq       uint64
 	onlyTell      bool            // it carries an event and nothing else
@@ -95,7 +95,7 @@ func (it *item) leaving() bool {
 
 // forget drops what is no longer needed, so that nothing large hangs on a settled item.
 func (it *item) forget() {
-	it.work.Header, it.work.Barred, it.work.Body, it.tells = nil, nil, nil, nil
+	it.work.Header, it.work.Barred, it.work.Body, it.untold = nil, nil, nil, nil
 	it.event, it.report = schemas.Message{}, schemas.Message{}
 }
 

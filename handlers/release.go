@@ -250,18 +250,18 @@ func (s *shard) conclude(now time.Time, it *item, kind string) {
 		s.finish(now, it)
 		return
 	}
-	it.stage, it.tells = stageTelling, append(it.tells, o)
+	it.stage, it.untold = stageTelling, &o
 	s.tell(now, it)
 }
 
-// tell publishes the next outcome of an item.
+// tell publishes the outcome of an item that is not stored yet.
 func (s *shard) tell(now time.Time, it *item) {
 	if it.onlyTell {
 		s.publish(it, it.event)
 		it.tries++
 		return
 	}
-	m := s.subjects.OutcomeMessage(&it.tells[0], &it.work, now)
+	m := s.subjects.OutcomeMessage(it.untold, &it.work, now)
 	it.tries++
 	s.publish(it, m)
 }
@@ -272,13 +272,10 @@ func (s *shard) told(now time.Time, it *item) {
 		it.forget()
 		return
 	}
-	it.tells, it.tries = it.tells[1:], 0
-	switch {
-	case len(it.tells) > 0:
-		s.tell(now, it)
-	case it.stage == stageAnnouncing:
+	it.untold, it.tries = nil, 0
+	if it.stage == stageAnnouncing {
 		s.place(now, it)
-	default:
+	} else {
 		s.finish(now, it)
 	}
 }

@@ -250,7 +250,7 @@ func (s *shard) proceed(now time.Time, it *item) {
 		o.DueAt, o.DelayMS, o.Reason = it.due.UTC().Format(time.RFC3339Nano), delay.Milliseconds(), ""
 		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: &o, Delay: delay, Subject: o.Subject, ID: o.ID})
 		if schemas.Published(it.policy.Outcomes, o.Kind) {
-			it.tells, it.stage = append(it.tells, o), stageAnnouncing
+			it.untold, it.stage = &o, stageAnnouncing
 			s.tell(now, it)
 			return
 		}
