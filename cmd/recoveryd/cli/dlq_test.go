@@ -359,6 +359,10 @@ func TestExportAndImport(t *testing.T) {
 	}
 	run(0, "exported 4 dead letters, ", "dlq", "export", "--file", file)
 	run(exitUsage, "--file: ", "dlq", "export", "--file", file)
+	if code, out, fault := m.quietly("dlq", "show", "3", "--payload", "raw"); code != 0 || out != strings.Repeat("0123456789\x00\xfe", 50<<10) {
+		t.Errorf("exit %d: %d bytes of a large payload: %s", code, len(out), fault)
+	}
+	run(0, "the reply holds 262144 of 614400 bytes", "dlq", "show", "3", "--json")
 	run(0, "stored 0 dead letters, 4 were there already", "dlq", "import", file, "--yes")
 	run(0, "done, 4 of 4", "dlq", "discard", "--all", "--reason", "x", "--yes", "--follow")
 	run(exitUsage, "Store them? [y/N]", "dlq", "import", file)
