@@ -70,7 +70,7 @@ func (a *App) editText(ctx context.Context, l *schemas.DeadLetterItem) (file str
 	if editor == "" {
 		return "", nil, &exit{code: exitUsage, err: errors.New("--edit: no editor is named: set VISUAL or EDITOR")}
 	}
-	folder, err := os.MkdirTemp("", "recoveryd-edit-")
+	folder, err := os.MkdirTemp(a.getenv("TMPDIR"), "recoveryd-edit-")
 	if err != nil {
 		return "", nil, err
 	}

@@ -40,7 +40,7 @@ func newMorgue(t *testing.T) *morgue {
 		t.Fatal(err)
 	}
 	m.nc = nc
-	m.session = newSession(t, "NATS_URL="+m.url, "PATH="+os.Getenv("PATH"))
+	m.session = newSession(t, "NATS_URL="+m.url, "PATH="+os.Getenv("PATH"), "TMPDIR="+t.TempDir())
 	m.change = append(m.change, []change{
 		{regexp.MustCompile(`\b[a-z2-7]{12}\b`), "<job>"},
 		{regexp.MustCompile(`(by +)\S+@\S+`), "$1<actor>"},
