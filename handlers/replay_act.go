@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -49,7 +50,7 @@ func (e *Engine) prepare(j *deadletter.Job, edit *deadletter.Edit, l *deadletter
 	case l.Fault != nil:
 		return act{}, &skip{whyUnreadable, l.Fault.Error()}
 	case j.Kind == deadletter.JobEdit:
-		return e.edit(edit, l)
+		return e.edit(j, edit, l)
 	}
 	return e.replayEdited(j, edit, l)
 }
@@ -67,15 +68,15 @@ func (e *Engine) discard(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 	return act{messages: []schemas.Message{m}, outcome: &o}, nil
 }
 
-func (e *Engine) edit(edit *deadletter.Edit, l *deadletter.Letter) (act, error) {
-	d, err := e.edited(edit, l)
+func (e *Engine) edit(j *deadletter.Job, edit *deadletter.Edit, l *deadletter.Letter) (act, error) {
+	d, err := e.edited(j, edit, l)
 	if err != nil {
 		return act{}, err
 	}
 	return act{messages: []schemas.Message{edit.Message(&d, e.Subjects)}, edited: &d}, nil
 }
 
-func (e *Engine) edited(edit *deadletter.Edit, l *deadletter.Letter) (schemas.DeadLetter, error) {
+func (e *Engine) edited(j *deadletter.Job, edit *deadletter.Edit, l *deadletter.Letter) (schemas.DeadLetter, error) {
 	d, err := edit.Apply(l)
 	if err != nil {
 		return d, &skip{whyEdit, err.Error()}
@@ -83,6 +84,7 @@ func (e *Engine) edited(edit *deadletter.Edit, l *deadletter.Letter) (schemas.De
 	if most := e.Dead.MaxBody(); len(d.Body) > most {
 		return d, &skip{whyTooLarge, fmt.Sprintf("the edited payload has %d bytes, at most %d can be stored", len(d.Body), most)}
 	}
+	d.History = editedHistory(j, l)
 	return d, nil
 }
 
@@ -91,13 +93,26 @@ func (e *Engine) replayEdited(j *deadletter.Job, edit *deadletter.Edit, l *deadl
 	if edit == nil {
 		return e.replay(j, l)
 	}
-	d, err := e.edited(edit, l)
+	d, err := e.edited(j, edit, l)
 	if err != nil {
 		return act{}, err
 	}
 	a, err := e.replay(j, &deadletter.Letter{DeadLetter: d, Filed: l.Filed, Stored: l.Stored})
 	a.edited = &d
 	return a, err
+}
+
+// editedHistory is the history of a letter that was changed: it leads to the original, also
+// after a replay.
+func editedHistory(j *deadletter.Job, l *deadletter.Letter) string {
+	h, err := deadletter.ParseHistory(l.History)
+	if err != nil {
+		h = nil
+	}
+	return h.Append(deadletter.Attempt{
+		At: j.CreatedAt, Attempt: l.Attempt,
+		Error: fmt.Sprintf("edited by %s, job %s: the original was dead letter %d with a payload of sha256 %x", j.Actor, j.ID, l.Stored.Sequence, sha256.Sum256(l.Body)),
+	}).Encode()
 }
 
 // replay sends the work back as if it had just begun: attempts and times count anew, the

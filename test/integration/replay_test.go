@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/recoveryd/recoveryd/deadletter"
 	"github.com/recoveryd/recoveryd/handlers"
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -484,6 +486,32 @@ func TestEditTwiceThenReplay(t *testing.T) {
 	m, err := jobs.GetMsg(t.Context(), 1)
 	if err != nil || !bytes.Equal(m.Data, want) || m.Header.Get("Tenant") != "t100" || m.Header.Get("Recovery-Original-Tenant") != "" {
 		t.Errorf("replayed %s %v, %v", m.Data, m.Header, err)
+	}
+}
+
+// A replay may change what it sends; the history leads to the original.
+func TestReplayWithChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, swift(t), nil)
+	jobs := r.stream("JOBS", "jobs.>")
+	r.bury(2, func(i int) schemas.DeadLetter {
+		d := aLetter(i, 4, 5)
+		d.Body = []byte(`{"old":1}`)
+		return d
+	})
+	q := schemas.JobRequest{Set: map[string]string{"Tenant": "t99"}, Patch: json.RawMessage(`[{"op":"replace","path":"/old","value":2}]`)}
+	j := r.finished(r.create("replay.create", q).ID)
+	if j.Done != 2 || r.deadLeft() != 0 {
+		t.Fatalf("job %+v", j)
+	}
+	m, err := jobs.GetMsg(t.Context(), 1)
+	if err != nil || string(m.Data) != `{"old":2}` || m.Header.Get("Tenant") != "t99" {
+		t.Fatalf("replayed %s %v, %v", m.Data, m.Header, err)
+	}
+	h, err := deadletter.ParseHistory(m.Header.Get(schemas.HeaderHistory))
+	want := fmt.Sprintf("job %s: the original was dead letter 1 with a payload of sha256 %x", j.ID, sha256.Sum256([]byte(`{"old":1}`)))
+	if err != nil || len(h) == 0 || !strings.Contains(h[len(h)-1].Error, want) {
+		t.Errorf("history %v, %v, want %q at its end", h, err, want)
 	}
 }
 
