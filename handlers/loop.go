@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -54,44 +53,6 @@ const (
 	maxChores   = 8
 	batch       = 256 // reports taken before something else gets its turn
 )
-
-// mailbox takes what others have for the loop. Posting never blocks: what is posted is
-// bounded by the publishes and chores under way.
-type mailbox struct {
-	mu      sync.Mutex
-	letters []func(s *shard, now time.Time)
-	signal  chan struct{}
-	closed  bool
-}
-
-// post returns false if the loop has ended, so that nobody would read the letter.
-func (m *mailbox) post(letter func(s *shard, now time.Time)) bool {
-	m.mu.Lock()
-	closed := m.closed
-	if !closed {
-		m.letters = append(m.letters, letter)
-	}
-	m.mu.Unlock()
-	select {
-	case m.signal <- struct{}{}:
-	default:
-	}
-	return !closed
-}
-
-func (m *mailbox) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closed, m.letters = true, nil
-}
-
-func (m *mailbox) take() []func(*shard, time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	letters := m.letters
-	m.letters = nil
-	return letters
-}
 
 func newLoop(c shardConfig, p *Policies, e *Engine, lease Lease) *loop {
 	return &loop{
@@ -377,96 +338,6 @@ func (l *loop) note(part string, err error) {
 	default:
 		l.trouble[part] = err
 	}
-}
-
-// chore runs a request beside the loop and posts what it found. A chore that ends because
-// the shard is given back posts nothing.
-func (l *loop) chore(do func(ctx context.Context) func(*shard, time.Time)) {
-	l.chores.Go(func() {
-		select {
-		case l.slots <- struct{}{}:
-			defer func() { <-l.slots }()
-		case <-l.tidyStop.Done():
-			return
-		}
-		ctx, cancel := context.WithTimeout(l.tidyStop, 10*time.Second)
-		defer cancel()
-		if letter := do(ctx); l.tidyStop.Err() == nil {
-			l.mail.post(letter)
-		}
-	})
-}
-
-// pause keeps a chore that failed from being repeated at once.
-func (l *loop) pause(ctx context.Context, err error) {
-	if err == nil {
-		return
-	}
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-l.tidyStop.Done():
-	}
-}
-
-func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, bytes int) func(*shard, time.Time) {
-	stored, err := l.bus.ReadLane(ctx, lane.subject, from, messages, bytes)
-	found := make([]loadedEntry, len(stored))
-	for i := range stored {
-		found[i].stored = stored[i]
-		found[i].entry, found[i].err = schemas.ParseEntry(&stored[i])
-	}
-	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
-}
-
-func (l *loop) states(ctx context.Context) ([]storedState, error) {
-	var states []storedState
-	err := l.bus.StateList(ctx, fmt.Sprintf("breaker.%d.>", l.shard.index), func(key string, data []byte, revision uint64) {
-		st, err := parseState(data, revision)
-		if err != nil {
-			l.observer.Observe(Event{Kind: EventAlarm, At: l.clock.Now(), Shard: l.shard.index, Op: "read breaker", Subject: key, Err: err})
-			return
-		}
-		states = append(states, st)
-	})
-	return states, err
-}
-
-// storeState writes a breaker with compare-and-set. After a conflict it reads what the
-// other owner wrote; the newer generation wins.
-func (l *loop) storeState(ctx context.Context, e *effect) func(*shard, time.Time) {
-	key := stateKey(l.shard.index, e.breaker)
-	revision, err := e.revision, error(nil)
-	if e.snapshot == nil {
-		revision, err = 0, l.bus.StateDelete(ctx, key, e.revision)
-	} else {
-		var data []byte
-		if data, err = json.Marshal(e.snapshot); err == nil {
-			revision, err = l.bus.StatePut(ctx, key, data, e.revision)
-		}
-	}
-	var found *storedState
-	conflict := errors.Is(err, schemas.ErrConflict)
-	if conflict {
-		found, revision, err = l.reread(ctx, key)
-	}
-	l.pause(ctx, err)
-	breaker := e.breaker
-	return func(s *shard, now time.Time) { s.stored(now, breaker, revision, conflict, found, err) }
-}
-
-func (l *loop) reread(ctx context.Context, key string) (*storedState, uint64, error) {
-	data, revision, err := l.bus.StateGet(ctx, key)
-	if errors.Is(err, schemas.ErrNotFound) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	st, err := parseState(data, revision)
-	return &st, revision, err
 }
 
 // picture renews what Stats shows, a few times a second.

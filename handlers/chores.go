@@ -1,0 +1,50 @@
+package handlers
+
+import (
+	"context"
+	"time"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// chore runs a request beside the loop and posts what it found. A chore that ends because
+// the shard is given back posts nothing.
+func (l *loop) chore(do func(ctx context.Context) func(*shard, time.Time)) {
+	l.chores.Go(func() {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		case <-l.tidyStop.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(l.tidyStop, 10*time.Second)
+		defer cancel()
+		if letter := do(ctx); l.tidyStop.Err() == nil {
+			l.mail.post(letter)
+		}
+	})
+}
+
+// pause keeps a chore that failed from being repeated at once.
+func (l *loop) pause(ctx context.Context, err error) {
+	if err == nil {
+		return
+	}
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.tidyStop.Done():
+	}
+}
+
+func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, bytes int) func(*shard, time.Time) {
+	stored, err := l.bus.ReadLane(ctx, lane.subject, from, messages, bytes)
+	found := make([]loadedEntry, len(stored))
+	for i := range stored {
+		found[i].stored = stored[i]
+		found[i].entry, found[i].err = schemas.ParseEntry(&stored[i])
+	}
+	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
+}
