@@ -93,12 +93,12 @@ func (s *shard) choose(k breakerKey, ready []*item, out strategies.Output) []*it
 // ready lists up to n entries of a held lane that were read and not released, in order.
 func (l *lane) ready(n int) []*item {
 	var ready []*item
-	for _, it := range l.entries {
+	for _, p := range l.entries {
 		if len(ready) == n {
 			break
 		}
-		if it.stage == stageWaiting {
-			ready = append(ready, it)
+		if p.item != nil && p.item.stage == stageWaiting {
+			ready = append(ready, p.item)
 		}
 	}
 	return ready

@@ -22,7 +22,7 @@ type Config struct {
 	Shards   int
 	Leases   Leases        // nil = this replica owns all shards
 	Near     time.Duration // waits up to this stay in memory; 0 = 5 s, at most 45 s
-	Memory   int64         // bytes that waiting work may take in memory; 0 = 96 MiB
+	Memory   int64         // bytes that waiting work may take in memory; 0 = 64 MiB
 	Observer Observer      // nil = nobody
 	Now      func() time.Time
 	Grace    time.Duration // for what is in flight when the engine stops; 0 = 8 s
@@ -89,7 +89,7 @@ func New(c Config) (*Engine, error) {
 		c.Near = 5 * time.Second
 	}
 	if c.Memory == 0 {
-		c.Memory = 96 << 20
+		c.Memory = 64 << 20
 	}
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second

@@ -67,11 +67,11 @@ type item struct {
 	probe         bool
 	firstFailedAt string // as outcomes write it
 	ramp          bool   // released while its breaker recovers
-	deleted       bool   // from its lane, by itself
 	tries         int    // of the publish that is due now
 	wake          time.Time
 	index         int // in the heap, -1 when not in it
 	bytes         int64
+	pinned        int              // bytes of the message it was read from that stay as long as it does
 	untold        *schemas.Outcome // to be stored before the item goes on
 	lateness      time.Duration
 	deadSeq       uint64

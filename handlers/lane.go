@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"cmp"
 	"container/heap"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -22,7 +24,7 @@ type lane struct {
 	unread    int64  // entries stored after that, as far as known
 	coming    int    // appends of this shard without an answer
 
-	entries []*item // read and not yet purged, in order
+	entries []place // read and not yet purged, in order
 	settled int     // of entries, in any place
 
 	wanted   bool // stands in the shard's list of lanes to be read
@@ -32,6 +34,14 @@ type lane struct {
 	empties  int       // reads in a row that found nothing although something is announced
 	retry    time.Time // nothing is read before
 	index    int       // in the calendar, -1 when not in it
+}
+
+// place is that of an entry in its lane. Of one that is settled it keeps no more than what
+// purging needs: many may stand behind one that is not.
+type place struct {
+	seq     uint64
+	item    *item // nil = settled
+	deleted bool  // by itself
 }
 
 // complete says whether everything known to be stored was read.
@@ -65,7 +75,9 @@ const (
 // load takes what a read found. lost says that entries which were announced are not there
 // and never will be: somebody removed them.
 func (l *lane) load(found []*item, more bool) (lost int64) {
-	l.entries = append(l.entries, found...)
+	for _, it := range found {
+		l.entries = append(l.entries, place{seq: it.seq, item: it})
+	}
 	if n := len(found); n > 0 {
 		l.read = max(l.read, found[n-1].seq)
 		l.unread = max(0, l.unread-int64(n))
@@ -92,15 +104,20 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 // was taken from the middle of the lane and entries before it stay.
 func (l *lane) settle(it *item) (alone bool) {
 	it.stage = stageSettled
+	at, found := slices.BinarySearchFunc(l.entries, it.seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })
+	if !found || l.entries[at].item == nil {
+		return false
+	}
 	l.settled++
-	it.deleted = it.probe && len(l.entries) > 0 && l.entries[0] != it
-	return it.deleted
+	alone = it.probe && at > 0
+	l.entries[at] = place{seq: it.seq, deleted: alone}
+	return alone
 }
 
 // prefix is the number of entries at the head that are settled.
 func (l *lane) prefix() int {
 	n := 0
-	for n < len(l.entries) && l.entries[n].stage == stageSettled {
+	for n < len(l.entries) && l.entries[n].item == nil {
 		n++
 	}
 	return n
@@ -112,11 +129,10 @@ func (l *lane) prefix() int {
 // owner that arrived late.
 func (l *lane) cut(n int, inherited uint64) (before uint64, least, most int) {
 	before, most = l.entries[n-1].seq+1, n
-	for i, it := range l.entries[:n] {
-		if !it.deleted && it.seq > inherited {
+	for _, p := range l.entries[:n] {
+		if !p.deleted && p.seq > inherited {
 			least++
 		}
-		l.entries[i] = nil
 	}
 	l.entries = l.entries[n:]
 	if len(l.entries) == 0 {
@@ -174,8 +190,8 @@ func slotSecond(due, now int64) int64 {
 // moving counts the entries that were read and are on their way.
 func (l *lane) moving() int {
 	n := 0
-	for _, it := range l.entries {
-		if it.stage != stageWaiting && it.stage != stageSettled {
+	for _, p := range l.entries {
+		if p.item != nil && p.item.stage != stageWaiting {
 			n++
 		}
 	}

@@ -220,6 +220,7 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 		work: w, policy: s.policyFor(w.Subject), lane: l, seq: e.stored.Sequence, index: -1, kind: schemas.KindDead,
 		step: e.entry.Step, due: e.entry.Due, key: e.entry.Key, reason: e.entry.Reason, next: w.Fallback,
 		attempt: e.entry.Attempt, number: e.entry.Number, heldAt: e.entry.HeldAt, source: e.entry.Source, record: e.entry.Record,
+		pinned: 2 * e.stored.Header.Size(), // as received, and as text
 	}
 	if it.reason == schemas.ReasonRefused {
 		it.kind = schemas.KindRejected

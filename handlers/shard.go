@@ -283,7 +283,7 @@ func (s *shard) start(now time.Time, it *item, m move) {
 
 // account counts the memory that an item takes.
 func (s *shard) account(it *item) {
-	it.bytes = int64(it.work.Size())
+	it.bytes = int64(it.work.Size() + it.pinned)
 	s.bytes += it.bytes
 }
 

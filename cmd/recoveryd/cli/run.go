@@ -36,12 +36,12 @@ Settings come from the environment, see recoveryd config --reference.`,
 }
 
 // boundHeap has the garbage collector work harder before the process takes much more than
-// work may take: its own buffers, and as much garbage as there is work. Below that it works
+// work may take: its own buffers, and twice as much garbage as there is work. Below that it works
 // less than by default. GOMEMLIMIT and GOGC, if they are set, rule.
 func boundHeap(work int64) {
 	const own = 24 << 20
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(2*work + own)
+		debug.SetMemoryLimit(3*work + own)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)

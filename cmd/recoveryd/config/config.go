@@ -30,7 +30,7 @@ type Config struct {
 	Replicas         int              `env:"REPLICAS" envDefault:"0" unit:"copies" range:"0..5" doc:"copies of each stream; 0 = 3 if the cluster has that many servers, else 1"`
 	Partitions       int              `env:"PARTITIONS" envDefault:"8" unit:"shards" range:"1..256" doc:"shards of the failed work; fixed once the stream exists"`
 	Near             schemas.Duration `env:"NEAR" envDefault:"5s" unit:"duration" range:"100ms..45s" doc:"waits up to this long stay in the daemon's memory, longer ones go to the ledger"`
-	MemoryLimit      Bytes            `env:"MEMORY_LIMIT" envDefault:"96MiB" unit:"bytes" range:"8MiB..1TiB" doc:"memory for work that waits; what is over it goes to the ledger"`
+	MemoryLimit      Bytes            `env:"MEMORY_LIMIT" envDefault:"64MiB" unit:"bytes" range:"8MiB..1TiB" doc:"memory for work that waits; what is over it goes to the ledger"`
 	FailedMaxBytes   Bytes            `env:"FAILED_MAX_BYTES" envDefault:"0" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the stream of failures; when full, reports are refused"`
 	OutcomesMaxBytes Bytes            `env:"OUTCOMES_MAX_BYTES" envDefault:"1GiB" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the stream of outcomes; when full, the oldest go"`
 	DeadMaxBytes     Bytes            `env:"DEAD_MAX_BYTES" envDefault:"0" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the store of dead letters; when full, new letters wait in the ledger"`

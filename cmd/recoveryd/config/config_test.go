@@ -21,7 +21,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.MemoryLimit != 96<<20 || c.Partitions != 8 || c.ShutdownTimeout != schemas.Duration(10*time.Second) ||
+	if c.MemoryLimit != 64<<20 || c.Partitions != 8 || c.ShutdownTimeout != schemas.Duration(10*time.Second) ||
 		c.Near != schemas.Duration(5*time.Second) || c.HTTPAddr != "127.0.0.1:9222" || c.Prefix != "recovery" || c.StreamPrefix != "RECOVERY" {
 		t.Errorf("defaults are %+v", c)
 	}
@@ -110,7 +110,7 @@ func TestSettingsNameTheirSource(t *testing.T) {
 		{"RECOVERYD_PREFIX", "b", "--prefix"},
 		{"RECOVERYD_HTTP_TOKEN", "********", "environment"},
 		{"RECOVERYD_PARTITIONS", "8", "default"},
-		{"RECOVERYD_MEMORY_LIMIT", "96MiB", "default"},
+		{"RECOVERYD_MEMORY_LIMIT", "64MiB", "default"},
 	} {
 		if got[want.Name] != want {
 			t.Errorf("got %+v, want %+v", got[want.Name], want)
