@@ -9,7 +9,7 @@ import (
 )
 
 // deadScenario has failures that become dead letters at once: three durable writes each, as
-// a recovery.
+// a recovery. Then the letters are replayed.
 func (b *run) deadScenario() error {
 	ideal, err := b.ideal(b.size)
 	if err != nil {
@@ -47,5 +47,5 @@ func (b *run) deadScenario() error {
 		return err
 	}
 	b.add(row)
-	return nil
+	return b.replay(r, sent, ideal)
 }

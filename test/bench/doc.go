@@ -12,8 +12,9 @@
 //   - burst: failures that are all due within one second.
 //   - far: failures that wait for a minute and more, in the ledger.
 //   - outage: failures that an open breaker holds back, and their drainage.
-//   - dead: failures that become dead letters at once.
+//   - dead: failures that become dead letters at once, and their replay.
 //   - takeover: the daemon is killed while work waits, and started again.
+//   - cluster: the fastest rate on three servers, with three copies of every stream.
 //   - idle: what the daemon costs when nothing fails.
 //
 // Before each measurement of a rate, raw publishing of bodies of the same size is measured

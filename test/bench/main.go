@@ -49,7 +49,7 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{"raw", (*run).rawScenario}, {"steady", (*run).steady}, {"sizes", (*run).sizes}, {"burst", (*run).burstScenario}, {"far", (*run).farScenario},
-	{"outage", (*run).outageScenario}, {"dead", (*run).deadScenario}, {"takeover", (*run).takeoverScenario}, {"idle", (*run).idleScenario},
+	{"outage", (*run).outageScenario}, {"dead", (*run).deadScenario}, {"takeover", (*run).takeoverScenario}, {"cluster", (*run).clusterScenario}, {"idle", (*run).idleScenario},
 }
 
 // bench runs the scenarios and writes the report. What was measured before a fault is

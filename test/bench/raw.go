@@ -15,17 +15,20 @@ import (
 const rawBytes = 1 << 30
 
 // raw measures publishing to a plain stream of a fresh server, and reading it.
-func (b *run) raw(size int) (publish, consume report.Row, err error) {
-	r, err := b.newServer("raw", size)
+func (b *run) raw(size int) (publish, consume report.Row, err error) { return b.rawOn(1, size) }
+
+// rawOn measures it on n servers, with as many replicas.
+func (b *run) rawOn(n, size int) (publish, consume report.Row, err error) {
+	r, err := b.newServers(n, "raw", size)
 	if err != nil {
 		return publish, consume, err
 	}
 	defer r.close()
-	if _, err := r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw.>"}}); err != nil {
+	if _, err := r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw.>"}, Replicas: n}); err != nil {
 		return publish, consume, err
 	}
-	n := max(1000, min(b.options.raw, rawBytes/size))
-	if _, _, err := b.rawPublish(r, n/10); err != nil { // files, connection and heap are warm then
+	messages := max(1000, min(b.options.raw, rawBytes/size/n))
+	if _, _, err := b.rawPublish(r, messages/10); err != nil { // files, connection and heap are warm then
 		return publish, consume, err
 	}
 	publish = report.Row{Scenario: "raw publish " + sizeName(size), Unit: "/s"}
@@ -33,7 +36,7 @@ func (b *run) raw(size int) (publish, consume report.Row, err error) {
 	if err != nil {
 		return publish, consume, err
 	}
-	took, sent, err := b.rawPublish(r, n)
+	took, sent, err := b.rawPublish(r, messages)
 	if err != nil {
 		return publish, consume, err
 	}

@@ -3,8 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,13 +32,13 @@ const (
 	shards        = 8 // the daemon's default
 )
 
-// rig is a fresh server, the daemon on it, and a connection beside it.
+// rig is a fresh server or cluster, the daemon on it, and a connection beside it.
 type rig struct {
 	b       *run
 	name    string
 	dir     string
-	url     string
-	server  *proc.Child
+	url     string // of all servers
+	servers []*proc.Child
 	daemon  *proc.Child // nil until startDaemon
 	nc      *nats.Conn
 	js      jetstream.JetStream
@@ -43,8 +46,8 @@ type rig struct {
 	publish *load.Publisher
 }
 
-// newServer starts a server for bodies of a size.
-func (b *run) newServer(name string, size int) (r *rig, err error) {
+// newServers starts one server, or a cluster, for bodies of a size.
+func (b *run) newServers(n int, name string, size int) (r *rig, err error) {
 	dir, err := os.MkdirTemp(b.dir, name+"-")
 	if err != nil {
 		return nil, err
@@ -59,16 +62,56 @@ func (b *run) newServer(name string, size int) (r *rig, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.server, err = proc.Start(proc.Command{
-		Name: "server", Path: exe, Args: []string{filepath.Join(dir, "streams")}, Log: filepath.Join(dir, "server.log"), Env: r.env(roleServer),
-	})
+	peers, err := freePorts(n)
 	if err != nil {
 		return nil, err
 	}
-	if r.url, err = r.server.Line(); err != nil {
+	var urls []string
+	for i := range n {
+		name := fmt.Sprintf("server%d", i)
+		args := []string{filepath.Join(dir, name)}
+		if n > 1 {
+			args = append(args, name, peers[i], strings.Join(peers, ","))
+		}
+		server, err := proc.Start(proc.Command{Name: name, Path: exe, Args: args, Log: filepath.Join(dir, name+".log"), Env: r.env(roleServer)})
+		if err != nil {
+			return nil, err
+		}
+		r.servers = append(r.servers, server)
+		url, err := server.Line()
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, url)
+	}
+	r.url = strings.Join(urls, ",")
+	if err := r.connect(size); err != nil {
 		return nil, err
 	}
-	return r, r.connect(size)
+	return r, r.elected()
+}
+
+// freePorts finds addresses for the servers of a cluster to meet at.
+func freePorts(n int) (addresses []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, l.Addr().String())
+		if err := l.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return addresses, nil
+}
+
+// elected waits until the servers agree on who leads them.
+func (r *rig) elected() error {
+	return r.b.until("JetStream is not there", 50*time.Millisecond, func() (uint64, bool, error) {
+		_, err := r.js.AccountInfo(r.b.ctx)
+		return 0, err == nil, r.b.ctx.Err()
+	})
 }
 
 func (r *rig) env(role string) []string {
@@ -97,11 +140,16 @@ func (r *rig) connect(size int) (err error) {
 
 // newRig starts a server with the target stream, and the daemon with a policy.
 func (b *run) newRig(name string, size int, policy string) (*rig, error) {
-	r, err := b.newServer(name, size)
+	return b.newRigOn(1, name, size, policy)
+}
+
+// newRigOn has n servers, and as many replicas of every stream.
+func (b *run) newRigOn(n int, name string, size int, policy string) (*rig, error) {
+	r, err := b.newServers(n, name, size)
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: target, Subjects: []string{"bench.>"}})
+	_, err = r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: target, Subjects: []string{"bench.>"}, Replicas: n})
 	if err == nil {
 		err = os.WriteFile(r.policyFile(), []byte(policy), 0o600)
 	}
@@ -165,17 +213,24 @@ func (r *rig) close() {
 	if r.nc != nil {
 		r.nc.Close()
 	}
-	if r.server != nil {
-		r.server.Stop(15 * time.Second)
+	for _, server := range r.servers {
+		server.Stop(15 * time.Second)
 	}
 	_ = os.RemoveAll(r.dir) // the folder above is removed at the end
 }
 
-// usage is what both processes have used so far. The peaks begin anew.
+// usage is what the daemon, and all servers together, have used so far. The peaks begin anew.
 type usage struct{ daemon, server proc.Usage }
 
 func (r *rig) usage() (u usage, err error) {
-	if u.server, err = r.server.Usage(); err == nil && r.daemon != nil {
+	for _, server := range r.servers {
+		one, err := server.Usage()
+		if err != nil {
+			return u, err
+		}
+		u.server.CPU, u.server.RSS, u.server.Peak = u.server.CPU+one.CPU, u.server.RSS+one.RSS, u.server.Peak+one.Peak
+	}
+	if r.daemon != nil {
 		u.daemon, err = r.daemon.Usage()
 	}
 	return u, err
@@ -183,7 +238,7 @@ func (r *rig) usage() (u usage, err error) {
 
 // begin starts a measurement.
 func (r *rig) begin() (usage, error) {
-	for _, child := range []*proc.Child{r.server, r.daemon} {
+	for _, child := range append(slices.Clone(r.servers), r.daemon) {
 		if child == nil {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 
 	"github.com/recoveryd/recoveryd/bus/embedded"
@@ -22,12 +23,13 @@ const (
 	roleDaemon      = "daemon"
 )
 
-// runRole is the life of a child; the server's argument is its folder.
+// runRole is the life of a child. The arguments of a server are its folder and, in a cluster,
+// its name, where the others meet it, and where it meets them.
 func runRole(role string, args []string) int {
 	code := 0
 	err := profiled(os.Getenv(profileVariable), func() error {
 		if role == roleServer {
-			return serve(args[0])
+			return serve(args)
 		}
 		code = cli.Main() // the arguments are those of the daemon
 		return nil
@@ -39,8 +41,12 @@ func runRole(role string, args []string) int {
 	return code
 }
 
-func serve(dir string) error {
-	s, err := embedded.Start(embedded.Options{Dir: dir})
+func serve(args []string) error {
+	o := embedded.Options{Dir: args[0]}
+	if len(args) > 1 {
+		o.Name, o.Cluster = args[1], &embedded.Cluster{Name: "bench", Addr: args[2], Peers: strings.Split(args[3], ",")}
+	}
+	s, err := embedded.Start(o)
 	if err != nil {
 		return err
 	}
