@@ -178,7 +178,8 @@ func (s *shard) read(l *lane, messages int) {
 	l.reading = true
 	l.reserved = max(64<<10, min(readBytes, s.memory-s.bytes-s.reserved))
 	s.reserved += l.reserved
-	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved)})
+	// In memory an entry takes up to twice what it takes in its stream.
+	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved / 2)})
 }
 
 // loaded takes what a read found. more says that there may be more after it.
