@@ -33,5 +33,9 @@ func TooFewServers(err error) bool { return tooFewServers(err) }
 
 // ReadLaneFromLeader is how an empty answer is confirmed on a replicated stream.
 func (b *Bus) ReadLaneFromLeader(ctx context.Context, subject string, from uint64) ([]schemas.Stored, error) {
-	return b.leaderGet(ctx, b.stream(ledger), batch{From: from, Filter: subject})
+	stream, err := b.ledgerWith(subject)
+	if err != nil {
+		return nil, err
+	}
+	return b.leaderGet(ctx, stream, batch{From: from, Filter: subject})
 }

@@ -88,7 +88,7 @@ func (f *follower) accept(m *nats.Msg, at place) error {
 // It runs until ctx is done or stop is called; stop waits for on and must not be called
 // from it.
 func (b *Bus) FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error) {
-	f := follower{bus: b, stream: b.stream(ledger), filter: b.cfg.Subjects.Ledger(shard), from: max(from, 1), headersOnly: true,
+	f := follower{bus: b, stream: b.ledgerOf(shard), filter: b.cfg.Subjects.Ledger(shard), from: max(from, 1), headersOnly: true,
 		on: func(m *nats.Msg, at place) { on(m.Subject, at.stream, storedSize(m)) }}
 	return f.start(ctx)
 }

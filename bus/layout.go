@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -36,21 +37,17 @@ const minWindow = 100 * time.Millisecond
 func (b *Bus) stream(name string) string { return b.cfg.StreamPrefix + "_" + name }
 func (b *Bus) bucket(name string) string { return b.stream(name) }
 
-// layout is every stream and bucket as it should be. Replicas of 0 leaves the choice to
-// the cluster.
+// layout is every stream and bucket as it should be, that of failures first. Replicas of 0
+// leaves the choice to the cluster.
 func (b *Bus) layout() []jetstream.StreamConfig {
 	prefix := b.cfg.Subjects.Prefix
-	return []jetstream.StreamConfig{
+	return append([]jetstream.StreamConfig{
 		b.failedStream(),
 		b.plain(succeeded, func(c *jetstream.StreamConfig) {
 			c.Description = "reports that redelivered work succeeded"
 			c.Subjects = []string{prefix + ".succeeded.>"}
 			c.Retention, c.Discard = jetstream.WorkQueuePolicy, jetstream.DiscardOld
 			c.MaxAge, c.MaxMsgSize = time.Hour, 64<<10
-		}),
-		b.plain(ledger, func(c *jetstream.StreamConfig) {
-			c.Description = "work that waits or is held back"
-			c.Subjects = []string{prefix + ".ledger.>"}
 		}),
 		b.plain(outcomes, func(c *jetstream.StreamConfig) {
 			c.Description = "what happened to failed work"
@@ -73,8 +70,33 @@ func (b *Bus) layout() []jetstream.StreamConfig {
 			c.Description = "who owns which shard"
 			c.MaxAge, c.Duplicates = leaseTTL, leaseTTL
 		}),
-	}
+	}, b.ledgers()...)
 }
+
+// maxLedgers bounds the streams of the ledger: more shards share them.
+const maxLedgers = 8
+
+// ledgers are the streams of the ledger. A shard's entries are in one of them, by
+// themselves if there are few shards: to find the next entry of a lane the server walks
+// over those of all others that lie between.
+func (b *Bus) ledgers() []jetstream.StreamConfig {
+	shards := b.Partitions()
+	all := make([]jetstream.StreamConfig, min(shards, maxLedgers))
+	for i := range all {
+		all[i] = b.plain(ledgerName(i), func(c *jetstream.StreamConfig) {
+			c.Description = "work that waits or is held back"
+			for shard := i; shard < shards; shard += maxLedgers {
+				c.Subjects = append(c.Subjects, b.cfg.Subjects.Ledger(shard))
+			}
+		})
+	}
+	return all
+}
+
+func ledgerName(i int) string { return fmt.Sprintf("%s_%d", ledger, i) }
+
+// ledgerOf is the stream that holds a shard's part of the ledger.
+func (b *Bus) ledgerOf(shard int) string { return b.stream(ledgerName(shard % maxLedgers)) }
 
 // failedStream stores each failure under its shard. Its dedupe window is the shortest, as
 // two reports may carry the same id of the application and both count.

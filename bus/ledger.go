@@ -11,26 +11,43 @@ import (
 // most maxMessages and, after the first, about maxBytes. Empty means there is nothing from
 // there on; fewer than announced means that a replica lags: read again.
 func (b *Bus) ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error) {
-	return b.read(ctx, b.stream(ledger), batch{From: from, Filter: subject, Count: maxMessages, MaxBytes: maxBytes})
+	stream, err := b.ledgerWith(subject)
+	if err != nil {
+		return nil, err
+	}
+	return b.read(ctx, stream, batch{From: from, Filter: subject, Count: maxMessages, MaxBytes: maxBytes})
 }
 
 // PurgeLane removes the entries of one lane whose sequence is below before, and returns
 // how many they were. Later ones stay, as they may have come after the lane was read.
 func (b *Bus) PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error) {
-	return b.purge(ctx, b.stream(ledger), subject, before)
+	stream, err := b.ledgerWith(subject)
+	if err != nil {
+		return 0, err
+	}
+	return b.purge(ctx, stream, subject, before)
 }
 
-// DeleteEntry removes one entry of the ledger. One that is gone is no error.
-func (b *Bus) DeleteEntry(ctx context.Context, sequence uint64) error {
-	return b.remove(ctx, b.stream(ledger), sequence)
+// DeleteEntry removes one entry of a shard's ledger. One that is gone is no error.
+func (b *Bus) DeleteEntry(ctx context.Context, shard int, sequence uint64) error {
+	return b.remove(ctx, b.ledgerOf(shard), sequence)
 }
 
-// LaneCounts is how many entries each lane of a shard holds, and the ledger's last
-// sequence when it was counted.
+// ledgerWith is the stream that holds a lane.
+func (b *Bus) ledgerWith(subject string) (string, error) {
+	lane, err := b.cfg.Subjects.ParseLedger(subject)
+	if err != nil {
+		return "", err
+	}
+	return b.ledgerOf(lane.Shard), nil
+}
+
+// LaneCounts is how many entries each lane of a shard holds, and the last sequence of its
+// ledger when it was counted.
 func (b *Bus) LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error) {
 	counts = map[string]uint64{}
 	for {
-		page, err := b.subjectCounts(ctx, b.stream(ledger), b.cfg.Subjects.Ledger(shard), len(counts))
+		page, err := b.subjectCounts(ctx, b.ledgerOf(shard), b.cfg.Subjects.Ledger(shard), len(counts))
 		if err != nil {
 			return nil, 0, fmt.Errorf("lanes of shard %d: %w", shard, err)
 		}

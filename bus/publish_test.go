@@ -102,7 +102,7 @@ func TestPublishPassesOverOtherAnswers(t *testing.T) {
 		}
 	}
 	for range 20 {
-		if ack := store(t, b, "recovery.ledger.0.signal", "x"); ack.Stream != "RECOVERY_LEDGER" {
+		if ack := store(t, b, "recovery.ledger.0.signal", "x"); ack.Stream != "RECOVERY_LEDGER_0" {
 			t.Fatalf("got %+v, want the stream's answer", ack)
 		}
 	}
@@ -120,16 +120,20 @@ func TestTenThousandInFlight(t *testing.T) {
 			acks <- answer{a, err}
 		})
 	}
-	sequences := map[uint64]bool{}
+	type place struct {
+		stream   string
+		sequence uint64
+	}
+	places := map[place]bool{}
 	for range total {
 		a := receive(t, acks)
 		if a.err != nil {
 			t.Fatal(a.err)
 		}
-		sequences[a.ack.Sequence] = true
+		places[place{a.ack.Stream, a.ack.Sequence}] = true
 	}
-	if len(sequences) != total {
-		t.Errorf("%d different sequences, want %d", len(sequences), total)
+	if len(places) != total {
+		t.Errorf("%d different places, want %d", len(places), total)
 	}
 	for i := range seen {
 		if n := seen[i].Load(); n != 1 {

@@ -70,7 +70,7 @@ func TestReplicasAreRaisedByAnExplicitCallOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	js := jetStream(t, nc)
-	if n := streamInfo(t, js, "RECOVERY_LEDGER").Config.Replicas; n != 1 {
+	if n := streamInfo(t, js, "RECOVERY_LEDGER_0").Config.Replicas; n != 1 {
 		t.Errorf("it has %d replicas without a word of an operator", n)
 	}
 	if err := receive(t, told); !strings.Contains(err.Error(), "3 are configured") {
@@ -79,7 +79,7 @@ func TestReplicasAreRaisedByAnExplicitCallOnly(t *testing.T) {
 	if err := b.RaiseReplicas(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"RECOVERY_FAILED", "RECOVERY_LEDGER", "KV_RECOVERY_LEASES", "RECOVERY_ADVISORIES"} {
+	for _, name := range []string{"RECOVERY_FAILED", "RECOVERY_LEDGER_0", "KV_RECOVERY_LEASES", "RECOVERY_ADVISORIES"} {
 		if n := streamInfo(t, js, name).Config.Replicas; n != 3 {
 			t.Errorf("%s has %d replicas, want 3", name, n)
 		}
@@ -106,7 +106,7 @@ func TestClustersOfThreeGetThreeReplicas(t *testing.T) {
 func TestRaiseReplicasNeedsServers(t *testing.T) {
 	t.Parallel()
 	b, _ := start(t)
-	if err := b.RaiseReplicas(t.Context(), 3); err == nil || !strings.Contains(err.Error(), "RECOVERY_LEDGER") {
+	if err := b.RaiseReplicas(t.Context(), 3); err == nil || !strings.Contains(err.Error(), "RECOVERY_LEDGER_0") {
 		t.Errorf("got %v, want an error that names the streams", err)
 	}
 	if err := b.RaiseReplicas(t.Context(), 9); err == nil {

@@ -20,13 +20,38 @@ type StreamState struct {
 	Current             int // replicas that are up to date, the leader included
 }
 
-// StreamStates tells of every stream of recoveryd that exists.
+// StreamStates tells of every stream of recoveryd that exists. Those of the ledger are
+// told of as one; its sequences and times say nothing then.
 func (b *Bus) StreamStates(ctx context.Context) ([]StreamState, error) {
-	var names []string
+	var out []StreamState
 	for _, name := range []string{failed, succeeded, ledger, outcomes, dead, advisories} {
-		names = append(names, b.stream(name))
+		names := []string{b.stream(name)}
+		if name == ledger {
+			names = nil
+			for _, c := range b.ledgers() {
+				names = append(names, c.Name)
+			}
+		}
+		states, err := b.states(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		if name == ledger && len(states) > 0 {
+			states = []StreamState{sum(b.stream(name), states)}
+		}
+		out = append(out, states...)
 	}
-	return b.states(ctx, names)
+	return out, nil
+}
+
+// sum is several streams as one, with the copies that all of them have.
+func sum(name string, states []StreamState) StreamState {
+	all := StreamState{Name: name, MaxBytes: -1, Replicas: states[0].Replicas, Current: states[0].Current}
+	for _, s := range states {
+		all.Messages, all.Bytes = all.Messages+s.Messages, all.Bytes+s.Bytes
+		all.Replicas, all.Current = min(all.Replicas, s.Replicas), min(all.Current, s.Current)
+	}
+	return all
 }
 
 // Stores tells of every stream and key-value bucket of recoveryd that exists: of all that
@@ -39,17 +64,18 @@ func (b *Bus) Stores(ctx context.Context) ([]StreamState, error) {
 	return b.states(ctx, names)
 }
 
+// states tells of the streams of these names that exist and are recoveryd's own.
 func (b *Bus) states(ctx context.Context, names []string) ([]StreamState, error) {
 	var out []StreamState
 	for _, name := range names {
 		info, err := b.lookup(ctx, name)
-		if errors.Is(err, schemas.ErrNotFound) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, schemas.ErrNotFound):
+		case err != nil:
 			return nil, err
+		case info.Config.Metadata[ownerKey] == owner:
+			out = append(out, streamState(info))
 		}
-		out = append(out, streamState(info))
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/recoveryd/recoveryd/schemas"
@@ -26,16 +27,20 @@ func (b *Bus) Ensure(ctx context.Context) error {
 	if err := b.checkServer(ctx); err != nil {
 		return err
 	}
-	for _, want := range b.layout() {
-		info, err := b.ensure(ctx, want)
-		if err != nil {
-			return err
-		}
-		if want.Name == b.stream(failed) {
-			b.adopt(info, b.cfg.Partitions)
-		}
+	all := b.layout()
+	info, err := b.ensure(ctx, all[0])
+	if err != nil {
+		return err // all others depend on its number of partitions
 	}
-	return b.ensureAdvisories(ctx)
+	b.adopt(info, b.cfg.Partitions)
+	faults := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, want := range all[1:] {
+		wg.Go(func() { _, faults[i] = b.ensure(ctx, want) })
+	}
+	wg.Go(func() { faults[len(all)-1] = b.ensureAdvisories(ctx) })
+	wg.Wait()
+	return errors.Join(faults...)
 }
 
 // Adopt takes the number of partitions and the age from an existing stream of failures

@@ -71,7 +71,8 @@ func TestEnsureMakesTheTable(t *testing.T) {
 	want := map[string]row{
 		"RECOVERY_FAILED":     {jetstream.WorkQueuePolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_SUCCEEDED":  {jetstream.WorkQueuePolicy, jetstream.DiscardOld, time.Hour, 100 * time.Millisecond},
-		"RECOVERY_LEDGER":     {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
+		"RECOVERY_LEDGER_0":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
+		"RECOVERY_LEDGER_7":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_OUTCOMES":   {jetstream.LimitsPolicy, jetstream.DiscardOld, 7 * day, 2 * time.Minute},
 		"RECOVERY_DEAD":       {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 2 * time.Minute},
 		"RECOVERY_ADVISORIES": {jetstream.LimitsPolicy, jetstream.DiscardOld, 14 * day, 2 * time.Minute},
@@ -146,10 +147,10 @@ func TestEnsureNamesWhoOwnsItsSubjects(t *testing.T) {
 func TestEnsureRefusesWhatCannotChange(t *testing.T) {
 	t.Parallel()
 	nc := dial(t, startServer(t).URL())
-	makeStream(t, jetStream(t, nc), jetstream.StreamConfig{Name: "RECOVERY_LEDGER", Subjects: []string{"recovery.ledger.>"},
+	makeStream(t, jetStream(t, nc), jetstream.StreamConfig{Name: "RECOVERY_LEDGER_3", Subjects: []string{"recovery.ledger.3.>"},
 		Storage: jetstream.MemoryStorage, Metadata: map[string]string{"owner": "recoveryd"}})
 	err := newBus(t, nc, testConfig()).Ensure(t.Context())
-	wantError(t, err, schemas.ErrMismatch, "RECOVERY_LEDGER", "storage is Memory, wanted File")
+	wantError(t, err, schemas.ErrMismatch, "RECOVERY_LEDGER_3", "storage is Memory, wanted File")
 }
 
 func TestEnsureRefusesAnotherNumberOfPartitions(t *testing.T) {
@@ -267,8 +268,8 @@ func TestConfigNamesAllFaults(t *testing.T) {
 func TestOwner(t *testing.T) {
 	t.Parallel()
 	b, _ := start(t)
-	if name, err := b.Owner(t.Context(), "recovery.ledger.0.signal"); err != nil || name != "RECOVERY_LEDGER" {
-		t.Errorf("got %q, %v, want RECOVERY_LEDGER", name, err)
+	if name, err := b.Owner(t.Context(), "recovery.ledger.0.signal"); err != nil || name != "RECOVERY_LEDGER_0" {
+		t.Errorf("got %q, %v, want RECOVERY_LEDGER_0", name, err)
 	}
 	_, err := b.Owner(t.Context(), "orders.new")
 	wantError(t, err, schemas.ErrNotFound, "orders.new")

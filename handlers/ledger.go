@@ -18,7 +18,7 @@ const (
 	readMessages = 1000            // of a slot at once
 	readBytes    = 2 << 20         // at once
 	headMessages = 64              // of a held lane: as many as probes are chosen from
-	purgeBatch   = 256             // settled entries at the head that are worth a purge of their own
+	purgeBatch   = 1024            // settled entries at the head that are worth a purge of their own
 	readRetry    = 250 * time.Millisecond
 )
 

@@ -297,7 +297,7 @@ func (l *loop) do(e *effect) {
 		}
 		sequence := e.sequence
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {
-			err := l.bus.DeleteEntry(ctx, sequence)
+			err := l.bus.DeleteEntry(ctx, l.shard.index, sequence)
 			l.pause(ctx, err)
 			return func(s *shard, now time.Time) { s.removed(now, sequence, err) }
 		})

@@ -31,7 +31,7 @@ type Bus interface {
 	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error)
 	ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error)
 	PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error)
-	DeleteEntry(ctx context.Context, sequence uint64) error
+	DeleteEntry(ctx context.Context, shard int, sequence uint64) error
 
 	StateList(ctx context.Context, filter string, each func(key string, data []byte, revision uint64)) error
 	StateGet(ctx context.Context, key string) (data []byte, revision uint64, err error)

@@ -220,7 +220,7 @@ func (o *simOwner) effect(e effect) {
 		})
 	case effRemove:
 		o.chore(true, func(ctx context.Context) (func(*shard, time.Time), error) {
-			err := o.loop.bus.DeleteEntry(ctx, e.sequence)
+			err := o.loop.bus.DeleteEntry(ctx, o.loop.shard.index, e.sequence)
 			return func(s *shard, now time.Time) { s.removed(now, e.sequence, err) }, err
 		})
 	case effOwner:
@@ -305,7 +305,7 @@ func (b simBus) PurgeLane(_ context.Context, subject string, before uint64) (n u
 	return n, err
 }
 
-func (b simBus) DeleteEntry(_ context.Context, sequence uint64) error {
+func (b simBus) DeleteEntry(_ context.Context, _ int, sequence uint64) error {
 	return b.try(func() error {
 		b.w.streams.ledger.remove(sequence)
 		return nil

@@ -26,7 +26,7 @@ var subjects = schemas.Subjects{Prefix: schemas.DefaultPrefix}
 const (
 	target        = "BENCH"
 	failedStream  = "RECOVERY_FAILED"
-	ledgerStream  = "RECOVERY_LEDGER"
+	ledgerStream  = "RECOVERY_LEDGER_" // and the shard
 	outcomeStream = "RECOVERY_OUTCOMES"
 	deadStream    = "RECOVERY_DEAD"
 	shards        = 8 // the daemon's default
@@ -264,9 +264,24 @@ func (r *rig) end(row *report.Row, before usage, n int) error {
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 func (r *rig) state(stream string) (jetstream.StreamState, error) {
+	if stream == ledgerStream {
+		return r.ledger()
+	}
 	s, err := r.js.Stream(r.b.ctx, stream)
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("look at stream %s: %w", stream, err)
 	}
 	return s.CachedInfo().State, nil
+}
+
+// ledger is what all streams of the ledger hold; LastSeq is how much was ever stored.
+func (r *rig) ledger() (all jetstream.StreamState, err error) {
+	for i := range shards {
+		s, err := r.state(ledgerStream + count(i))
+		if err != nil {
+			return all, err
+		}
+		all.Msgs, all.Bytes, all.LastSeq = all.Msgs+s.Msgs, all.Bytes+s.Bytes, all.LastSeq+s.LastSeq
+	}
+	return all, nil
 }

@@ -176,16 +176,18 @@ func (a *account) audit(ctx context.Context, i *installation, maxAttempts int, r
 				lateness = append(lateness, late)
 			}
 		},
-		"SPARE":           func(m *jetstream.RawStreamMsg) { at(id(m)).spare++ },
-		"RECOVERY_DEAD":   func(m *jetstream.RawStreamMsg) { at(id(m)).dead++ },
-		"RECOVERY_FAILED": func(m *jetstream.RawStreamMsg) { at(id(m)).waiting = true },
-		"RECOVERY_LEDGER": func(m *jetstream.RawStreamMsg) {
+		"SPARE":             func(m *jetstream.RawStreamMsg) { at(id(m)).spare++ },
+		"RECOVERY_DEAD":     func(m *jetstream.RawStreamMsg) { at(id(m)).dead++ },
+		"RECOVERY_FAILED":   func(m *jetstream.RawStreamMsg) { at(id(m)).waiting = true },
+		"RECOVERY_OUTCOMES": func(m *jetstream.RawStreamMsg) { outcome(at, m, r) },
+	}
+	for i := range 8 { // a stream for each of the default number of shards
+		reads[fmt.Sprintf("RECOVERY_LEDGER_%d", i)] = func(m *jetstream.RawStreamMsg) {
 			e, err := schemas.ParseEntry(&schemas.Stored{Message: schemas.Message{Header: schemas.Header(m.Header)}})
 			if err == nil {
 				at(e.ID).waiting = true
 			}
-		},
-		"RECOVERY_OUTCOMES": func(m *jetstream.RawStreamMsg) { outcome(at, m, r) },
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(reads)) {
 		if err := i.read(ctx, name, reads[name]); err != nil {

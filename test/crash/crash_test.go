@@ -372,7 +372,10 @@ func (a *account) check(t *testing.T, js jetstream.JetStream, want int) {
 func settled(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
-	for _, name := range []string{"RECOVERY_FAILED", "RECOVERY_LEDGER"} {
+	for name := range js.StreamNames(context.Background()).Name() {
+		if name != "RECOVERY_FAILED" && !strings.HasPrefix(name, "RECOVERY_LEDGER_") {
+			continue
+		}
 		for {
 			s, err := js.Stream(context.Background(), name)
 			if err == nil && s.CachedInfo().State.Msgs == 0 {

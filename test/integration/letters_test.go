@@ -75,7 +75,7 @@ func TestLettersWaitForRoom(t *testing.T) {
 	if len(stored) == 0 || len(stored) > 16 {
 		t.Fatalf("%d letters are stored in 16 KiB", len(stored))
 	}
-	if got := r.stored("RECOVERY_LEDGER"); got != uint64(n-len(stored)) {
+	if got := r.inLedger(); got != uint64(n-len(stored)) {
 		t.Errorf("%d entries are in the ledger, %d letters wait", got, n-len(stored))
 	}
 	r.fail("orders.x", []byte("goes on"), "Recovery-Id", "order")

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -165,11 +166,20 @@ func (r *rig) stored(stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
+// inLedger is how many entries the streams of all shards hold.
+func (r *rig) inLedger() (n uint64) {
+	r.t.Helper()
+	for shard := range min(r.bus.Partitions(), 8) {
+		n += r.stored(fmt.Sprintf("RECOVERY_LEDGER_%d", shard))
+	}
+	return n
+}
+
 // settled waits until every report is acknowledged and nothing is left in the ledger.
 func (r *rig) settled() {
 	r.t.Helper()
 	eventually(r.t, "no report and no ledger entry is left", func() bool {
-		return r.stored("RECOVERY_FAILED") == 0 && r.stored("RECOVERY_LEDGER") == 0
+		return r.stored("RECOVERY_FAILED") == 0 && r.inLedger() == 0
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -237,7 +247,7 @@ var own = []string{
 	"recovery.failed.>", "recovery.succeeded.>", "recovery.ledger.*.>", "recovery.outcomes.>", "recovery.breakers.>", "recovery.dead.*.>",
 	"$KV.RECOVERY_STATE.>", "$JS.ACK.RECOVERY_FAILED.>", "$JS.ACK.RECOVERY_SUCCEEDED.>", "$JS.FC.>", "$JS.EVENT.>",
 	"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*",
-	"$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.RECOVERY_LEDGER", "$JS.API.STREAM.PURGE.RECOVERY_LEDGER",
+	"$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*",
 	"$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>",
 }
 

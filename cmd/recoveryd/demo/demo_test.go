@@ -144,7 +144,7 @@ func TestAnInterruptedRunIsRemovedToo(t *testing.T) {
 	if r, err := Run(ctx, o); !errors.Is(err, enough) {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if after := streams(); len(during) != 2*len(before) || !slices.Equal(before, after) {
+	if after := streams(); len(during) <= len(before) || !slices.Equal(before, after) {
 		t.Errorf("before %v, during %v, after %v", before, during, after)
 	}
 }
