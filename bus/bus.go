@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,12 @@ type Config struct {
 
 	PublishTimeout time.Duration // until a publish counts as unanswered; 0 = 5 s
 	MaxInFlight    int           // publishes and requests without an answer; 0 = 16,384
+
+	// Bulk is a second connection, over which stored messages are read and followed. The
+	// server answers one request of a connection after the other: what is published would
+	// wait behind a read of a thousand messages. nil = the only connection; it stays the
+	// caller's, too.
+	Bulk *nats.Conn
 
 	// OnEvent is told what feeds live through: "retry" (with the reason, it goes on by
 	// itself), "superseded" (another owner took the shard, the feed is over). It may be
@@ -88,13 +95,15 @@ func (c Config) Validate() error {
 // Bus works with the streams of one recoveryd over one connection. It is safe for
 // concurrent use.
 type Bus struct {
-	nc   *nats.Conn
-	js   jetstream.JetStream
-	cfg  Config
-	api  string // prefix of the JetStream API
-	out  *publisher
-	link *link
-	gate chan struct{} // bounds concurrent API requests
+	nc    *nats.Conn
+	bulk  *nats.Conn // may be nc
+	js    jetstream.JetStream
+	cfg   Config
+	api   string // prefix of the JetStream API
+	out   *publisher
+	link  *link         // of nc
+	reads *link         // of bulk
+	gate  chan struct{} // bounds concurrent API requests
 
 	close sync.Once
 
@@ -118,7 +127,7 @@ func New(nc *nats.Conn, c Config) (*Bus, error) {
 		return nil, fmt.Errorf("configuration of the bus: %w", err)
 	}
 	c = c.withDefaults()
-	b := &Bus{nc: nc, cfg: c, api: "$JS.API.", partitions: c.Partitions,
+	b := &Bus{nc: nc, bulk: cmp.Or(c.Bulk, nc), cfg: c, api: "$JS.API.", partitions: c.Partitions,
 		gate: make(chan struct{}, maxRequests), buckets: map[string]jetstream.KeyValue{}}
 	var err error
 	if c.Domain == "" {
@@ -134,6 +143,7 @@ func New(nc *nats.Conn, c Config) (*Bus, error) {
 		return nil, err
 	}
 	b.link = newLink(nc)
+	b.reads = newLink(b.bulk)
 	return b, nil
 }
 
@@ -143,6 +153,7 @@ func (b *Bus) Close() {
 	b.close.Do(func() {
 		b.out.close()
 		b.link.close()
+		b.reads.close()
 	})
 }
 

@@ -28,7 +28,7 @@ type batch struct {
 // one is returned if there is one. On a replicated stream any replica may answer, and one
 // that lags may omit the newest; only an empty answer is confirmed by the leader.
 func (b *Bus) read(ctx context.Context, stream string, req batch) ([]schemas.Stored, error) {
-	ctx, cancel := b.bounded(ctx)
+	ctx, cancel := b.reads.bind(ctx, 2*b.cfg.PublishTimeout)
 	defer cancel()
 	req.From, req.Count, req.MaxBytes = max(req.From, 1), min(max(req.Count, 1), maxBatch), max(req.MaxBytes, 0)
 	out, err := b.directGet(ctx, stream, req)
@@ -52,14 +52,14 @@ func (b *Bus) directGet(ctx context.Context, stream string, req batch) ([]schema
 	if err != nil {
 		return nil, err
 	}
-	inbox := b.nc.NewInbox()
+	inbox := b.bulk.NewInbox()
 	msgs := make(chan *nats.Msg, req.Count+1) // and the end
-	sub, err := b.nc.ChanSubscribe(inbox, msgs)
+	sub, err := b.bulk.ChanSubscribe(inbox, msgs)
 	if err != nil {
 		return nil, clientError(err)
 	}
 	defer sub.Unsubscribe()
-	if err := b.nc.PublishRequest(b.api+"DIRECT.GET."+stream, inbox, data); err != nil {
+	if err := b.bulk.PublishRequest(b.api+"DIRECT.GET."+stream, inbox, data); err != nil {
 		return nil, clientError(err)
 	}
 	var out []schemas.Stored

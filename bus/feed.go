@@ -33,6 +33,7 @@ const (
 // notice a consumer that vanished during a reconnection only ten seconds later.
 type feed struct {
 	bus      *Bus
+	nc       *nats.Conn // over which it reads
 	stream   string
 	batch    int // messages of one request
 	maxBytes int // of one request; grows if a message is larger
@@ -100,7 +101,7 @@ func (f *feed) run(ctx context.Context, consumer string) {
 
 // connected waits for a connection; false means there will be none, or ctx is done.
 func (f *feed) connected(ctx context.Context) bool {
-	nc := f.bus.nc
+	nc := f.nc
 	change := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer nc.RemoveStatusListener(change)
 	for !nc.IsConnected() {
@@ -129,7 +130,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // session is one inbox and one consumer. It returns nil only when ctx is done.
 func (f *feed) session(ctx context.Context, consumer string) error {
-	nc := f.bus.nc
+	nc := f.nc
 	lost := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	defer nc.RemoveStatusListener(lost)
 	inbox := nc.NewInbox() + "."

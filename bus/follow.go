@@ -32,7 +32,7 @@ type follower struct {
 }
 
 func (f *follower) start(ctx context.Context) (stop func(), err error) {
-	feed := feed{bus: f.bus, stream: f.stream, batch: followBatch, maxBytes: f.bus.pullBytes(followBytes),
+	feed := feed{bus: f.bus, nc: f.bus.bulk, stream: f.stream, batch: followBatch, maxBytes: f.bus.pullBytes(followBytes),
 		attach: f.attach, on: f.accept}
 	stop, err = feed.start(ctx)
 	if err != nil {

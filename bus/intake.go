@@ -46,7 +46,7 @@ func (b *Bus) Intake(ctx context.Context, shard int, since time.Time, on func(sc
 	}
 	var feeds []*feed
 	for _, c := range claims {
-		feeds = append(feeds, &feed{bus: b, stream: c.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
+		feeds = append(feeds, &feed{bus: b, nc: b.nc, stream: c.stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
 			attach: c.attach, on: b.reports(on), over: over})
 	}
 	if stop, err = startAll(ctx, feeds...); err != nil {
@@ -82,7 +82,7 @@ func (b *Bus) Successes(ctx context.Context, on func(schemas.Report)) (stop func
 		})
 		return owner, clientError(err)
 	}
-	feed := feed{bus: b, stream: stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
+	feed := feed{bus: b, nc: b.nc, stream: stream, batch: intakeBatch, maxBytes: b.pullBytes(intakeBytes),
 		attach: attach, on: b.reports(on)}
 	stop, err = feed.start(ctx)
 	if err != nil {

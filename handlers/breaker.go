@@ -77,7 +77,7 @@ func (s *shard) changed(now time.Time, k breakerKey, t strategies.Transition) {
 
 // publishEvent stores an event that belongs to no item; it is repeated until it is stored.
 func (s *shard) publishEvent(now time.Time, m schemas.Message) {
-	it := &item{onlyTell: true, event: m, stage: stageTelling, index: -1, wake: now}
+	it := &item{onlyTell: true, event: &m, stage: stageTelling, index: -1, wake: now}
 	it.work.Subject = m.Subject
 	s.waiting.add(it)
 }

@@ -44,7 +44,13 @@ func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, 
 	found := make([]loadedEntry, len(stored))
 	for i := range stored {
 		found[i].stored = stored[i]
-		found[i].entry, found[i].err = schemas.ParseEntry(&stored[i])
+		e := &found[i]
+		if e.entry, e.err = schemas.ParseEntry(&stored[i]); e.err == nil {
+			e.pinned = e.entry.Detach(stored[i].Header)
+			e.stored.Header, e.stored.Body = nil, nil
+		} else {
+			e.pinned = stored[i].Header.Size()
+		}
 	}
 	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
 }

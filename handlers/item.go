@@ -75,9 +75,9 @@ type item struct {
 	untold        *schemas.Outcome // to be stored before the item goes on
 	lateness      time.Duration
 	deadSeq       uint64
-	onlyTell      bool            // it carries an event and nothing else
-	event         schemas.Message // of an item that only tells; else the request that was sent
-	report        schemas.Message // of a request that failed
+	onlyTell      bool             // it carries an event and nothing else
+	event         *schemas.Message // of an item that only tells; else the request that was sent
+	report        *schemas.Message // of a request that failed
 }
 
 // leaving says whether the item goes on as an entry of the ledger, so that its settling is
@@ -96,7 +96,7 @@ func (it *item) leaving() bool {
 // forget drops what is no longer needed, so that nothing large hangs on a settled item.
 func (it *item) forget() {
 	it.work.Header, it.work.Barred, it.work.Body, it.untold = nil, nil, nil, nil
-	it.event, it.report = schemas.Message{}, schemas.Message{}
+	it.event, it.report = nil, nil
 }
 
 // waiting is a heap of items by the time at which something must be done, then by their

@@ -14,18 +14,20 @@ import (
 
 // Reading of the ledger.
 const (
-	readAhead    = 2 * time.Second // before a slot begins; what it must cover is a read, not a wait
-	readMessages = 1000            // of a slot at once
-	readBytes    = 2 << 20         // at once
-	headMessages = 64              // of a held lane: as many as probes are chosen from
-	purgeBatch   = 1024            // settled entries at the head that are worth a purge of their own
+	readAhead    = time.Second // before a slot begins, and up to twice as early; what it must cover is a read, not a wait
+	readMessages = 4000        // of a slot at once
+	readBytes    = 4 << 20     // of memory at once
+	perMessage   = 1 << 10     // of memory at least
+	headMessages = 64          // of a held lane: as many as probes are chosen from
+	purgeBatch   = 1024        // settled entries at the head that are worth a purge of their own
 	readRetry    = 250 * time.Millisecond
 )
 
 // loadedEntry is an entry as it was read, parsed outside of the shard's loop.
 type loadedEntry struct {
-	stored schemas.Stored
+	stored schemas.Stored // without header and body if they could be parsed
 	entry  schemas.Entry
+	pinned int // bytes of the message that stay besides the size of the work
 	err    error
 }
 
@@ -123,11 +125,18 @@ func (s *shard) announce(l *lane, seq uint64, counted bool) {
 
 // openSlots moves the slots that are near to the lanes that want to be read.
 func (s *shard) openSlots(now time.Time) {
-	for len(s.slots) > 0 && time.Unix(s.slots[0].second, 0).Sub(now) <= readAhead {
+	for len(s.slots) > 0 && !s.opens(s.slots[0]).After(now) {
 		l := s.slots[0]
 		s.slots.remove(l)
 		s.want(l)
 	}
+}
+
+// opens is when a slot must be read. Shards take turns within a second: the server answers
+// one read after the other, and releases should not wait for all of them.
+func (s *shard) opens(l *lane) time.Time {
+	turn := time.Second * time.Duration(s.index) / time.Duration(s.shards)
+	return time.Unix(l.second, 0).Add(-readAhead - turn)
 }
 
 func (s *shard) want(l *lane) {
@@ -178,7 +187,8 @@ func (s *shard) read(l *lane, messages int) {
 	l.reading = true
 	l.reserved = max(64<<10, min(readBytes, s.memory-s.bytes-s.reserved))
 	s.reserved += l.reserved
-	// In memory an entry takes up to twice what it takes in its stream.
+	// In memory an entry takes up to twice what it takes in its stream, and small ones more.
+	messages = min(messages, int(l.reserved/perMessage))
 	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved / 2)})
 }
 
@@ -221,7 +231,7 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 		work: w, policy: s.policyFor(w.Subject), lane: l, seq: e.stored.Sequence, index: -1, kind: schemas.KindDead,
 		step: e.entry.Step, due: e.entry.Due, key: e.entry.Key, reason: e.entry.Reason, next: w.Fallback,
 		attempt: e.entry.Attempt, number: e.entry.Number, heldAt: e.entry.HeldAt, source: e.entry.Source, record: e.entry.Record,
-		pinned: 2 * e.stored.Header.Size(), // as received, and as text
+		pinned: e.pinned,
 	}
 	if it.reason == schemas.ReasonRefused {
 		it.kind = schemas.KindRejected

@@ -65,7 +65,7 @@ func (s *shard) send(now time.Time, it *item) {
 			return
 		}
 	case moveReport:
-		m = it.report
+		m = *it.report
 	case moveLetter:
 		if s.deadFull && it.lane == nil {
 			s.move(now, it, movePark)
@@ -257,7 +257,7 @@ func (s *shard) conclude(now time.Time, it *item, kind string) {
 // tell publishes the outcome of an item that is not stored yet.
 func (s *shard) tell(now time.Time, it *item) {
 	if it.onlyTell {
-		s.publish(it, it.event)
+		s.publish(it, *it.event)
 		it.tries++
 		return
 	}

@@ -30,7 +30,8 @@ func (s *shard) sendUnstored(it *item, m schemas.Message) {
 	s.flying++
 	e := effect{kind: effCore, item: it, message: m}
 	if it.policy.Deliver.Mode == schemas.DeliverRequest {
-		it.event = m
+		request := m
+		it.event = &request
 		e.kind, e.timeout = effRequest, it.policy.Deliver.Timeout
 	}
 	s.emit(e)
@@ -48,8 +49,9 @@ func (s *shard) replied(now time.Time, it *item, reply schemas.Message, err erro
 	}
 	it.lateness = max(0, now.Sub(it.due))
 	if code, text, class, failed := verdictOf(reply, err); failed {
-		it.report = s.reportOf(it, reply, code, text, class)
-		it.event = schemas.Message{}
+		report := s.reportOf(it, reply, code, text, class)
+		it.report = &report
+		it.event = nil
 		s.start(now, it, moveReport)
 		return
 	}

@@ -264,7 +264,7 @@ func (s *shard) place(now time.Time, it *item) {
 	it.stage = stageWaiting
 	near := s.shardConfig.near
 	if it.lane != nil {
-		near = max(near, readAhead+time.Second) // what was read ahead of its slot must not go back there
+		near = max(near, 2*readAhead+time.Second) // what was read ahead of its slot must not go back there
 	}
 	if it.due.Sub(now) > near {
 		s.start(now, it, moveLater)
@@ -379,7 +379,7 @@ func (s *shard) next(now time.Time) time.Time {
 		return at
 	}
 	if len(s.slots) > 0 {
-		sooner(time.Unix(s.slots[0].second, 0).Add(-readAhead))
+		sooner(s.opens(s.slots[0]))
 	}
 	for _, l := range s.wanting {
 		if !l.reading && s.room(l) {

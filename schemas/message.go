@@ -41,6 +41,22 @@ func (h Header) Size() int {
 	return n
 }
 
+// detached is a copy that shares no bytes with h.
+func (h Header) detached() Header {
+	if len(h) == 0 {
+		return nil
+	}
+	c := make(Header, len(h))
+	for name, values := range h {
+		own := make([]string, len(values))
+		for i, v := range values {
+			own[i] = strings.Clone(v)
+		}
+		c[strings.Clone(name)] = own
+	}
+	return c
+}
+
 // writer adds recoveryd's own headers to a copy of the user's, with one slice for all
 // their values.
 type writer struct {

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -48,8 +49,24 @@ type Origin struct {
 // Size is what the work takes in memory, in bytes, roughly.
 func (w *Work) Size() int {
 	const each = 96 // of a header in its map, besides its bytes
-	return 1300 + len(w.Body) + len(w.History) + len(w.Error) +
+	return 1170 + len(w.Body) + len(w.History) + len(w.Error) +
 		w.Header.Size() + w.Barred.Size() + each*(len(w.Header)+len(w.Barred))
+}
+
+// maxDetached is the largest body that is worth a copy.
+const maxDetached = 4 << 10
+
+// Detach copies what the work holds of the message it was read from, unless that is most of
+// it anyway, so that the message does not stay in memory as long as the work does. It
+// returns how many bytes stay besides what Size counts. header is that of the message.
+func (w *Work) Detach(header Header) (pinned int) {
+	w.Error, w.History = strings.Clone(w.Error), strings.Clone(w.History)
+	w.Header, w.Barred = w.Header.detached(), w.Barred.detached()
+	if len(w.Body) > maxDetached {
+		return header.Size() // it shares the buffer of the body
+	}
+	w.Body = bytes.Clone(w.Body)
+	return 0
 }
 
 // Step names what a publish does with a delivery; it is part of the message id.

@@ -1,8 +1,10 @@
 package schemas
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +178,27 @@ func TestLivesWithOneChosenID(t *testing.T) {
 	later.FirstFailedAt = noon.Add(time.Hour)
 	if derived.MsgID(StepRetry, 2) != later.MsgID(StepRetry, 2) {
 		t.Error("two reports about one message of a stream are two messages")
+	}
+}
+
+func TestDetach(t *testing.T) {
+	t.Parallel()
+	header := Header{"A": {"1", "2"}, "B": {strings.Repeat("b", 100)}}
+	for _, c := range []struct{ body, pinned int }{{0, 0}, {maxDetached, 0}, {maxDetached + 1, header.Size()}} {
+		body := bytes.Repeat([]byte("x"), c.body)
+		w := Work{ID: "1", Error: "refused", History: "[]", Header: header, Barred: Header{"Nats-Rollup": {"all"}}, Body: body}
+		before := w
+		if got := w.Detach(header); got != c.pinned {
+			t.Errorf("body of %d bytes: %d bytes stay, want %d", c.body, got, c.pinned)
+		}
+		if !bytes.Equal(w.Body, before.Body) || !reflect.DeepEqual(w.Header, before.Header) || !reflect.DeepEqual(w.Barred, before.Barred) {
+			t.Errorf("body of %d bytes: it became another work", c.body)
+		}
+		if len(body) > 0 && (&w.Body[0] != &body[0]) != (c.pinned == 0) {
+			t.Errorf("body of %d bytes: it shares the message's bytes or not, and says the opposite", c.body)
+		}
+		if &w.Header["A"][0] == &header["A"][0] {
+			t.Error("the headers are still those of the message")
+		}
 	}
 }

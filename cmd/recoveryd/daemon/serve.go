@@ -29,7 +29,8 @@ type connection interface {
 	Close()
 }
 
-// connect opens the connection, which goes on by itself until there is a server.
+// connect opens the connections, which go on by themselves until there is a server: one
+// for all that is published, one for what is read in bulk.
 func (d *Daemon) connect() error {
 	o := d.Connection
 	o.Name, o.Retry, o.OnEvent = "recoveryd/"+d.Version+" "+d.Instance, true, d.heard
@@ -39,11 +40,17 @@ func (d *Daemon) connect() error {
 	}
 	d.nc = nc
 	d.stack.add("connection", func(ctx context.Context) error { return closeConnection(ctx, nc) })
+	o.Name, o.OnEvent = o.Name+" reads", d.heardReading
+	bulk, err := bus.Connect(o)
+	if err != nil {
+		return err
+	}
+	d.stack.add("connection for reading", func(context.Context) error { bulk.Close(); return nil })
 	c := d.Config
 	d.bus, err = bus.New(nc, bus.Config{
 		Subjects: d.subjects, StreamPrefix: c.StreamPrefix, Domain: c.JSDomain, Partitions: c.Partitions, Replicas: c.Replicas,
 		FailedMaxBytes: int64(c.FailedMaxBytes), OutcomesMaxBytes: int64(c.OutcomesMaxBytes),
-		DeadMaxBytes: int64(c.DeadMaxBytes), DeadMaxAge: time.Duration(c.DeadMaxAge), OnEvent: d.feed,
+		DeadMaxBytes: int64(c.DeadMaxBytes), DeadMaxAge: time.Duration(c.DeadMaxAge), Bulk: bulk, OnEvent: d.feed,
 	})
 	if err != nil {
 		return err
@@ -79,6 +86,22 @@ func (d *Daemon) heard(kind string, err error) {
 		}
 	default:
 		d.log.Warn().Err(err).Msg("connection: " + kind)
+	}
+}
+
+// heardReading is told what happens to the connection for reading: what the other one does
+// not tell at the same time.
+func (d *Daemon) heardReading(kind string, err error) {
+	switch kind {
+	case "connected":
+	case "reconnected":
+		d.log.Info().Msg("reading: " + kind)
+	case "disconnected":
+		if d.ctx.Err() == nil {
+			d.log.Warn().Err(err).Msg("reading: " + kind)
+		}
+	default:
+		d.heard(kind, err)
 	}
 }
 
