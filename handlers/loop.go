@@ -127,7 +127,12 @@ func (l *loop) read(ctx context.Context) func(schemas.Report) {
 func (l *loop) work(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var pace pacer
+	defer pace.stop()
 	for {
+		if !pace.wait(ctx) {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -138,6 +143,7 @@ func (l *loop) work(ctx context.Context) {
 		case <-l.mail.signal:
 		case <-timer.C:
 		}
+		pace.began()
 		l.turn(timer)
 	}
 }
@@ -171,7 +177,10 @@ func (l *loop) intake() <-chan intakeReport {
 	return l.reports
 }
 
+// take lets the shard decide about a report. What was posted before it was read comes
+// first: new policies apply to what fails after they were set.
 func (l *loop) take(r intakeReport) {
+	l.deliver()
 	l.shard.failure(l.clock.Now(), &r.failure, r.settle)
 }
 
