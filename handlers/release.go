@@ -53,7 +53,6 @@ func (s *shard) move(now time.Time, it *item, m move) {
 // send publishes what the item's move needs.
 func (s *shard) send(now time.Time, it *item) {
 	var m schemas.Message
-	var err error
 	switch it.move {
 	case moveDeliver:
 		var ok bool
@@ -73,10 +72,7 @@ func (s *shard) send(now time.Time, it *item) {
 		}
 		m = s.letterMessage(now, it)
 	default:
-		if m, err = s.append(now, it); err != nil {
-			s.letter(now, it, schemas.ReasonMalformed, err.Error())
-			return
-		}
+		m = s.append(now, it)
 	}
 	it.tries++
 	s.publish(it, m)
@@ -89,7 +85,7 @@ func (s *shard) publish(it *item, m schemas.Message) {
 
 // append is how an item is written to the ledger: into a lane of this shard, or handed
 // over to the one that is home to its breaker.
-func (s *shard) append(now time.Time, it *item) (schemas.Message, error) {
+func (s *shard) append(now time.Time, it *item) schemas.Message {
 	e := it.entry()
 	switch it.move {
 	case moveOver:
@@ -101,11 +97,8 @@ func (s *shard) append(now time.Time, it *item) (schemas.Message, error) {
 	default:
 		it.into = s.lane(now, s.subjects.Due(s.index, slotSecond(it.due.UnixNano(), now.UnixNano())))
 	}
-	m, err := e.Message(it.into.subject)
-	if err == nil {
-		it.into.coming++
-	}
-	return m, err
+	it.into.coming++
+	return e.Message(it.into.subject)
 }
 
 // delivery makes the message that sends work to its subject or to the next fallback. When

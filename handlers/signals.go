@@ -99,12 +99,7 @@ func (e *Engine) sendSignal(p *signal) {
 		finish(err)
 		return
 	}
-	m, err := entry.Message(e.Subjects.Signal(e.Subjects.Partition(p.key.key, e.Shards)))
-	if err != nil {
-		finish(err)
-		return
-	}
-	e.bus.Publish(m, func(_ schemas.Ack, err error) { finish(err) })
+	e.bus.Publish(entry.Message(e.Subjects.Signal(e.Subjects.Partition(p.key.key, e.Shards))), func(_ schemas.Ack, err error) { finish(err) })
 }
 
 // signalled tells a breaker of the successes that another replica collected.

@@ -26,7 +26,7 @@ func (o *object) number(name string, n int64) {
 	o.b = strconv.AppendInt(o.b, n, 10)
 }
 
-// textIf, numberIf and textsIf leave out what is empty.
+// Those that end in If leave out what is empty.
 func (o *object) textIf(name, value string) {
 	if value != "" {
 		o.text(name, value)
@@ -36,6 +36,20 @@ func (o *object) textIf(name, value string) {
 func (o *object) numberIf(name string, n int64) {
 	if n != 0 {
 		o.number(name, n)
+	}
+}
+
+func (o *object) countIf(name string, n uint64) {
+	if n != 0 {
+		o.name(name)
+		o.b = strconv.AppendUint(o.b, n, 10)
+	}
+}
+
+func (o *object) trueIf(name string, is bool) {
+	if is {
+		o.name(name)
+		o.b = append(o.b, "true"...)
 	}
 }
 
@@ -95,16 +109,10 @@ func (o *Outcome) appendJSON(b []byte) []byte {
 	}
 	w.textIf("key", o.Key)
 	w.numberIf("generation", o.Generation)
-	if o.Probe {
-		w.name("probe")
-		w.b = append(w.b, "true"...)
-	}
+	w.trueIf("probe", o.Probe)
 	w.textIf("evidence", o.Evidence)
 	w.textIf("cause", o.Cause)
-	if o.DeadLetterSequence != 0 {
-		w.name("dead_letter_sequence")
-		w.b = strconv.AppendUint(w.b, o.DeadLetterSequence, 10)
-	}
+	w.countIf("dead_letter_sequence", o.DeadLetterSequence)
 	w.textIf("job", o.Job)
 	w.textIf("actor", o.Actor)
 	w.textIf("note", o.Note)

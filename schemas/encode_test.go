@@ -41,3 +41,27 @@ func TestEventsAreWrittenAsEncodingJSONWould(t *testing.T) {
 		sameAsMarshal(t, &o)
 	})
 }
+
+func TestEntriesAreWrittenAsEncodingJSONWould(t *testing.T) {
+	t.Parallel()
+	full := entryHeader{
+		ID: "é <&>\"\\", Subject: "s", Failed: 1, Delivery: 2, Replay: 3, Fallback: NoFallback, First: -1, Last: 1 << 62, Held: 4, Code: "c", Class: "l",
+		Origin: Origin{Stream: "st", Consumer: "co", Sequence: 1 << 63, Deliveries: 5}, Step: StepRetry, Due: 6, Attempt: 7, Number: 8, Key: "k", Policy: "p",
+		Reason: "r", HeldAt: 9, Source: 1 << 63, Record: &Record{OccurredAt: 1, At: 2, Generation: 3, Class: "c", Hint: 4, Probe: true, Success: true},
+	}
+	plain := full
+	plain.ID, plain.Origin, plain.Record = "1", Origin{}, nil
+	for _, h := range []entryHeader{{}, {Record: &Record{}, Origin: Origin{Deliveries: 1}}, full, plain} {
+		want, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.appendJSON(nil); string(got) != string(want) {
+			t.Errorf("wrote\n%s\nwant\n%s", got, want)
+		}
+	}
+	var back entryHeader
+	if text := string(plain.appendJSON(nil)); !back.readPlain(text) || back != plain {
+		t.Errorf("%s was read as %+v", text, back)
+	}
+}

@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -62,32 +61,27 @@ type entryHeader struct {
 
 // Message is how the entry is stored on a lane. It carries no message id: deduplication
 // survives a purge, so an append after one could vanish.
-func (e *Entry) Message(lane string) (Message, error) {
-	state, err := json.Marshal(entryHeader{
+func (e *Entry) Message(lane string) Message {
+	state := entryHeader{
 		ID: e.ID, Subject: e.Subject, Failed: e.Work.Attempt, Delivery: e.Delivery, Replay: e.Replay, Fallback: e.Fallback,
 		First: nanos(e.FirstFailedAt), Last: nanos(e.LastFailedAt), Held: int64(e.Held),
 		Code: e.Code, Class: e.Class, Origin: e.Origin,
 		Step: e.Step, Due: nanos(e.Due), Attempt: e.Attempt, Number: e.Number, Key: e.Key, Policy: e.Policy,
 		Reason: e.Reason, HeldAt: nanos(e.HeldAt), Source: e.Source, Record: e.Record,
-	})
-	if err != nil {
-		return Message{}, fmt.Errorf("ledger entry of %s: %w", e.ID, err)
 	}
 	out := write(e.Header)
-	out.set(HeaderEntry, string(state))
+	out.set(HeaderEntry, string(state.appendJSON(make([]byte, 0, 512))))
 	out.set(HeaderError, line(e.Error, MaxErrorRunes))
 	out.set(HeaderHistory, unbroken(e.History))
 	setAside(out.h, e.Barred)
 	fit(out.h, &e.Work)
-	return Message{Subject: lane, Header: out.h, Body: e.Body}, nil
+	return Message{Subject: lane, Header: out.h, Body: e.Body}
 }
 
 // ParseEntry reads an entry back.
 func ParseEntry(m *Stored) (Entry, error) {
 	var s entryHeader
-	// Unknown fields are passed over: during a rolling upgrade an older replica reads what
-	// a newer one wrote.
-	if err := decode([]byte(m.Header.Get(HeaderEntry)), &s, unknownPass); err != nil {
+	if err := s.read(m.Header.Get(HeaderEntry)); err != nil {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: %w", HeaderEntry, m.Subject, m.Sequence, err)
 	}
 	switch s.Step {

@@ -44,10 +44,7 @@ func messages(t testing.TB, w Work) map[string]Message {
 		Work: w, Step: StepFallback, Due: noon, Attempt: LastAttempt, Number: LastAttempt, Key: w.Subject + w.Subject, Policy: strings.Repeat("p", 64),
 		Reason: ReasonFallbacksFailed, HeldAt: noon, Source: 1 << 63, Record: &Record{OccurredAt: 1 << 62, At: 1 << 62, Generation: 1 << 62, Class: ClassThrottled, Hint: 1 << 62, Probe: true, Success: true},
 	}
-	entry, err := e.Message(subjects.Held(0, e.Key))
-	if err != nil {
-		t.Fatal(err)
-	}
+	entry := e.Message(subjects.Held(0, e.Key))
 	d := Delivery{Target: "a", Attempt: LastAttempt, MaxAttempts: LastAttempt, Number: LastAttempt, Generation: 1 << 62, Probe: true, Step: StepFallback}
 	return map[string]Message{
 		"delivery": NewSealer(testKey).Message(&w, d),

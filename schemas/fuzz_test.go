@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -144,10 +145,7 @@ func FuzzParseBreakerEvent(f *testing.F) {
 func FuzzParseEntry(f *testing.F) {
 	e := Entry{Work: benchWork(), Step: StepRetry, Due: noon, Key: "a", Record: &Record{Class: ClassTimeout}}
 	e.Barred = headers("Nats-Msg-Id", "1")
-	m, err := e.Message("recovery.ledger.0.signal")
-	if err != nil {
-		f.Fatal(err)
-	}
+	m := e.Message("recovery.ledger.0.signal")
 	f.Add(asLines(m.Header), []byte("body"))
 	f.Add(`Recovery-Entry: {"id":"1","s":"a","st":"retry"}`, []byte(nil))
 	f.Add("Recovery-Entry: {", []byte(nil))
@@ -159,10 +157,7 @@ func FuzzParseEntry(f *testing.F) {
 		if e.ID == "" || e.Subject == "" || e.Step == "" || !bytes.Equal(e.Body, body) {
 			t.Fatalf("read %+v", e)
 		}
-		m, err := e.Message("recovery.ledger.0.signal")
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := e.Message("recovery.ledger.0.signal")
 		if _, err := ParseEntry(&Stored{Message: m}); err != nil {
 			t.Fatalf("cannot be read again: %v", err)
 		}
@@ -250,6 +245,26 @@ func FuzzParseLedger(f *testing.F) {
 		}[lane.Kind]
 		if again != subject || CheckLiteral(subject) != nil {
 			t.Fatalf("%q is read as %+v", subject, lane)
+		}
+	})
+}
+
+// FuzzPlainEntry holds the fast reading of an entry against encoding/json.
+func FuzzPlainEntry(f *testing.F) {
+	h := entryHeader{ID: "1", Subject: "a", Step: StepRetry, Code: "é", Source: 1, Record: &Record{}}
+	for _, text := range []string{
+		string(h.appendJSON(nil)), `{"id":"1","s":"a","st":"retry","due":-5,"src":18446744073709551615}`, `{"a":01}`, `{"a":+1}`, `{"src":01}`, `{"src":}`,
+		`{"ID":"1"}`, `{"id":"1" }`, `{"id":"\u0031"}`, `{"id":1}`, `{"a":"1"}`, `{}`, `{"a":1,}`, `{"a":1}}`, `{"a":9223372036854775808}`, `{"a":-0}`, `{"a":1_0}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var fast, slow entryHeader
+		if !fast.readPlain(text) {
+			return
+		}
+		if err := json.Unmarshal([]byte(text), &slow); err != nil || fast != slow {
+			t.Fatalf("%q was read as %+v, want %+v, %v", text, fast, slow, err)
 		}
 	})
 }

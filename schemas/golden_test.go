@@ -204,10 +204,7 @@ func goldenMessages(t *testing.T) map[string]golden {
 			Work: w, Step: step, Due: noon, Attempt: 3, Number: 4, Key: "orders.new", Policy: "default", Reason: ReasonExhausted, HeldAt: noon, Source: 42,
 			Record: &Record{OccurredAt: 1, At: 2, Generation: 3, Class: ClassTimeout, Hint: 4, Probe: true},
 		}
-		m, err := e.Message(subjects.Due(3, noon.Unix()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := e.Message(subjects.Due(3, noon.Unix()))
 		put("entry-"+string(step), "entry", stored(m, 5))
 	}
 	for i, reason := range Reasons {
