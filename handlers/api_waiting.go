@@ -38,7 +38,8 @@ type waitingView struct {
 // view copies what waits in memory, at most limit items, and names the lanes.
 func (s *shard) viewWaiting(keep func(*schemas.WaitingItem) bool, limit int) waitingView {
 	var v waitingView
-	for _, it := range s.waiting {
+	for _, w := range s.waiting {
+		it := w.it
 		if it.onlyTell || it.lane != nil {
 			continue
 		}
@@ -234,7 +235,8 @@ func (e *Engine) complete(i *schemas.WaitingItem, m *schemas.Stored) {
 }
 
 func (s *shard) find(id string, sequence uint64, report bool) *schemas.WaitingItem {
-	for _, it := range s.waiting {
+	for _, w := range s.waiting {
+		it := w.it
 		if it.onlyTell || it.lane != nil || !(id != "" && it.work.ID == id || report && it.source == sequence) {
 			continue
 		}

@@ -100,38 +100,50 @@ func (it *item) forget() {
 }
 
 // waiting is a heap of items by the time at which something must be done, then by their
-// order in the stream they come from: what is released together stays in order.
-type waiting []*item
+// order in the stream they come from: what is released together stays in order. The times
+// are kept beside the items, so that most comparisons need not look at those.
+type waiting []waiter
+
+type waiter struct {
+	at int64 // wake of the item, unix nanoseconds
+	it *item
+}
 
 func (w waiting) Len() int { return len(w) }
 func (w waiting) Less(i, j int) bool {
-	a, b := w[i], w[j]
-	return cmp.Or(a.wake.Compare(b.wake), cmp.Compare(a.seq, b.seq), cmp.Compare(a.source, b.source)) < 0
+	if w[i].at != w[j].at {
+		return w[i].at < w[j].at
+	}
+	a, b := w[i].it, w[j].it
+	return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.source, b.source)) < 0
 }
 func (w waiting) Swap(i, j int) {
 	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
+	w[i].it.index, w[j].it.index = i, j
 }
 func (w *waiting) Push(x any) {
 	it := x.(*item)
 	it.index = len(*w)
-	*w = append(*w, it)
+	*w = append(*w, waiter{it.wake.UnixNano(), it})
 }
 func (w *waiting) Pop() any {
 	old := *w
-	it := old[len(old)-1]
-	old[len(old)-1] = nil
+	it := old[len(old)-1].it
+	old[len(old)-1] = waiter{}
 	*w = old[:len(old)-1]
 	it.index = -1
 	return it
 }
 
-func (w *waiting) fix(it *item)    { heap.Fix(w, it.index) }
+func (w waiting) fix(it *item) {
+	w[it.index].at = it.wake.UnixNano()
+	heap.Fix(&w, it.index)
+}
 func (w *waiting) add(it *item)    { heap.Push(w, it) }
 func (w *waiting) remove(it *item) { heap.Remove(w, it.index) }
 func (w waiting) first() *item {
 	if len(w) == 0 {
 		return nil
 	}
-	return w[0]
+	return w[0].it
 }

@@ -372,7 +372,8 @@ func (s *shard) evict(now time.Time) {
 		return
 	}
 	candidates := make([]*item, 0, len(s.waiting))
-	for _, it := range s.waiting {
+	for _, w := range s.waiting {
+		it := w.it
 		movable := it.stage == stageWaiting && it.lane == nil || it.stage == stageMoving && it.move == moveDeliver
 		if movable && it.wake.Sub(now) > evictAhead {
 			candidates = append(candidates, it)
