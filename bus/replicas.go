@@ -61,20 +61,30 @@ func (b *Bus) fewer(info *jetstream.StreamInfo) {
 // Check is schemas.ErrNotFound if a stream or bucket is gone, or was made anew, since
 // Ensure: whoever works with them must begin again with Ensure.
 func (b *Bus) Check(ctx context.Context) error {
-	for _, want := range b.layout() {
-		info, err := b.lookup(ctx, want.Name)
+	info, err := b.lookup(ctx, b.stream(failed))
+	if err != nil {
+		return err
+	}
+	if !info.Created.Equal(b.Created()) {
+		return fmt.Errorf("stream %s was made anew: that of before is %w", info.Config.Name, schemas.ErrNotFound)
+	}
+	b.mu.Lock()
+	b.replicated = info.Config.Replicas > 1
+	b.mu.Unlock()
+	there := map[string]bool{}
+	for _, subject := range []string{b.cfg.Subjects.Prefix + ".>", "$KV." + b.bucket(state) + ".>", "$KV." + b.bucket(leases) + ".>"} {
+		names, err := b.storing(ctx, subject)
 		if err != nil {
 			return err
 		}
-		if want.Name != b.stream(failed) {
-			continue
+		for _, name := range names {
+			there[name] = true
 		}
-		if !info.Created.Equal(b.Created()) {
-			return fmt.Errorf("stream %s was made anew: that of before is %w", want.Name, schemas.ErrNotFound)
+	}
+	for _, want := range b.layout() {
+		if !there[want.Name] {
+			return fmt.Errorf("stream %s: %w", want.Name, schemas.ErrNotFound)
 		}
-		b.mu.Lock()
-		b.replicated = info.Config.Replicas > 1
-		b.mu.Unlock()
 	}
 	return nil
 }

@@ -254,14 +254,24 @@ func (b *Bus) ensureAdvisories(ctx context.Context) error {
 
 // Owner is the stream that stores a subject; schemas.ErrNotFound if there is none.
 func (b *Bus) Owner(ctx context.Context, subject string) (string, error) {
+	names, err := b.storing(ctx, subject)
+	if err != nil {
+		return "", err
+	}
+	if len(names) == 0 {
+		return "", fmt.Errorf("owner of %s: %w", subject, schemas.ErrNotFound)
+	}
+	return names[0], nil
+}
+
+// storing names the streams that store some of what a subject matches, as many as fit into
+// one answer: a thousand.
+func (b *Bus) storing(ctx context.Context, subject string) ([]string, error) {
 	var names struct {
 		Streams []string `json:"streams"`
 	}
 	if err := b.request(ctx, "STREAM.NAMES", map[string]string{"subject": subject}, &names); err != nil {
-		return "", fmt.Errorf("owner of %s: %w", subject, err)
+		return nil, fmt.Errorf("owner of %s: %w", subject, err)
 	}
-	if len(names.Streams) == 0 {
-		return "", fmt.Errorf("owner of %s: %w", subject, schemas.ErrNotFound)
-	}
-	return names.Streams[0], nil
+	return names.Streams, nil
 }

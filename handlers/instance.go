@@ -72,7 +72,7 @@ func (e *Engine) alone(ctx context.Context, wg *sync.WaitGroup, duty, what strin
 }
 
 // clockEvery is how often the server's clock is asked for, besides what messages tell.
-const clockEvery = 5 * time.Second
+const clockEvery = 10 * time.Second
 
 // askClock looks at the server's clock, also while nothing happens.
 func (e *Engine) askClock(ctx context.Context) {

@@ -10,19 +10,35 @@ import (
 // the beat, as they share the connection.
 const tact = time.Millisecond
 
-// pacer has the turns of a busy loop begin on the beat. One that was idle for longer than
-// that begins at once.
+// A shard is busy after busyTurns in a window. A busy one has at most window/tact of them.
+const (
+	window    = 10 * tact
+	busyTurns = 8
+)
+
+// pacer has the turns of a busy loop begin on the beat, and those of others at once.
 type pacer struct {
+	busy  bool
+	since time.Time // when the window began
+	turns int       // in it
 	last  time.Time // when the last turn began
 	timer *time.Timer
 }
 
-func (p *pacer) began() { p.last = time.Now() }
+// began notes that a turn begins.
+func (p *pacer) began() {
+	p.last = time.Now()
+	if p.last.Sub(p.since) >= window {
+		p.busy = p.turns >= busyTurns && p.last.Sub(p.since) < 2*window
+		p.since, p.turns = p.last, 0
+	}
+	p.turns++
+}
 
 // wait returns when the next turn may begin, false when ctx ended.
 func (p *pacer) wait(ctx context.Context) bool {
 	now := time.Now()
-	if now.Sub(p.last) >= tact {
+	if !p.busy || now.Sub(p.last) >= tact {
 		return ctx.Err() == nil
 	}
 	beat := now.Truncate(tact).Add(tact).Sub(now)

@@ -7,36 +7,43 @@ import (
 	"time"
 )
 
-func TestABusyLoopTurnsOnTheBeat(t *testing.T) {
+func TestOnlyABusyLoopWaitsForTheBeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var p pacer
 		defer p.stop()
 		ctx, cancel := context.WithCancel(t.Context())
-		waited := func() time.Duration {
+		// turns takes them for a time, one as soon as something comes, and returns how many
+		// there were and the longest wait.
+		turns := func(every, span time.Duration) (n int, longest time.Duration) {
 			t.Helper()
-			start := time.Now()
-			if !p.wait(ctx) {
-				t.Fatal("it gave up")
+			for end := time.Now().Add(span); time.Now().Before(end); n++ {
+				time.Sleep(every)
+				start := time.Now()
+				if !p.wait(ctx) {
+					t.Fatal("it gave up")
+				}
+				wait := time.Since(start)
+				longest = max(longest, wait)
+				if wait > 0 && time.Now().Truncate(tact) != time.Now() {
+					t.Errorf("a turn begins beside the beat, at %s", time.Now())
+				}
+				p.began()
 			}
-			return time.Since(start)
+			return n, longest
 		}
-		if d := waited(); d != 0 {
-			t.Errorf("the first turn waits %s", d)
+		if n, longest := turns(2*time.Millisecond, time.Second); longest != 0 {
+			t.Errorf("the longest of %d waits of a loop that is not busy is %s", n, longest)
 		}
-		time.Sleep(300 * time.Microsecond)
-		p.began()
-		for range 3 {
-			if d := waited(); d == 0 || d > tact || time.Now().Truncate(tact) != time.Now() {
-				t.Errorf("a busy loop waits %s, until %s", d, time.Now())
-			}
-			p.began()
+		turns(50*time.Microsecond, 2*window)
+		if n, longest := turns(50*time.Microsecond, 100*tact); n > 101 || n < 90 || longest > tact {
+			t.Errorf("a busy loop takes %d turns in 100 beats and waits up to %s", n, longest)
 		}
-		time.Sleep(tact)
-		if d := waited(); d != 0 {
-			t.Errorf("after a pause it waits %s", d)
+		time.Sleep(3 * window)
+		if n, longest := turns(2*time.Millisecond, window); longest != 0 {
+			t.Errorf("after a pause the longest of %d waits is %s", n, longest)
 		}
-		p.began()
+		turns(50*time.Microsecond, 3*window)
 		cancel()
 		if p.wait(ctx) {
 			t.Error("it turns although it was stopped")

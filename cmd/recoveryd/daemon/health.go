@@ -99,6 +99,7 @@ func (d *Daemon) checkDeadLane() console.Check {
 
 // State implements console.Source.
 func (d *Daemon) State(ctx context.Context) console.State {
+	d.renew(ctx)
 	s := console.State{
 		Version: d.Version, Instance: d.Instance, Prefix: d.Config.Prefix, PolicyHash: d.Policies().Hash(),
 		PolicyFile: d.Config.PolicyFile, Checks: d.checks(), Totals: handlers.Total(d.stats()),

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -9,8 +10,15 @@ import (
 	"github.com/recoveryd/recoveryd/bus"
 )
 
-// houseEvery is how often streams are looked at and repeated faults are told.
-const houseEvery = 5 * time.Second
+// houseEvery is how often streams are looked at, besides when somebody wants to see them,
+// and sweepEvery how often repeated faults are told.
+const (
+	houseEvery = 30 * time.Second
+	sweepEvery = 5 * time.Second
+)
+
+// staleAfter is how old a look at the streams may be for somebody who wants to see them.
+const staleAfter = 5 * time.Second
 
 // keepHouse starts what runs beside the engine, and has it stopped with the rest.
 func (d *Daemon) keepHouse(ctx context.Context) {
@@ -25,11 +33,13 @@ func (d *Daemon) keepHouse(ctx context.Context) {
 }
 
 func (d *Daemon) house(ctx context.Context) {
-	ticker := time.NewTicker(houseEvery)
+	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	defer d.events.Sweep()
 	for ctx.Err() == nil {
-		d.look(ctx)
+		if d.stores.age() >= houseEvery {
+			d.look(ctx)
+		}
 		d.events.Sweep()
 		select {
 		case <-ticker.C:
@@ -43,6 +53,17 @@ type stores struct {
 	mu     sync.Mutex
 	states []bus.StreamState
 	err    error
+	at     time.Time
+}
+
+// age is how long ago they were looked at, very long if they never were or could not be.
+func (s *stores) age() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return math.MaxInt64
+	}
+	return time.Since(s.at)
 }
 
 func (s *stores) get() ([]bus.StreamState, error) {
@@ -56,7 +77,7 @@ func (s *stores) set(states []bus.StreamState, err error) {
 	defer s.mu.Unlock()
 	s.err = err
 	if err == nil {
-		s.states = states
+		s.states, s.at = states, time.Now()
 	}
 }
 
@@ -79,11 +100,18 @@ func (d *Daemon) expiry(dead bus.StreamState) time.Time {
 	return dead.FirstTime.Add(time.Duration(d.Config.DeadMaxAge))
 }
 
+// renew looks at the streams for somebody who wants to see them now.
+func (d *Daemon) renew(ctx context.Context) {
+	if d.stores.age() >= staleAfter {
+		d.look(ctx)
+	}
+}
+
 func (d *Daemon) look(ctx context.Context) {
 	if !d.connected() {
 		return // that is a check of its own
 	}
-	ctx, cancel := context.WithTimeout(ctx, houseEvery)
+	ctx, cancel := context.WithTimeout(ctx, sweepEvery)
 	defer cancel()
 	d.stores.set(d.bus.StreamStates(ctx))
 	if dead, ok := d.stores.dead(); ok {

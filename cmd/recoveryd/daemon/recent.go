@@ -87,6 +87,7 @@ func (d *Daemon) Dead(ctx context.Context) (console.Dead, error) {
 	if d.engine.Load() == nil {
 		return dead, nil
 	}
+	d.renew(ctx)
 	store, ok := d.stores.dead()
 	if !ok || store.Messages == 0 {
 		return dead, nil

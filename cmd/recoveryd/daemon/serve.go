@@ -199,7 +199,7 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 }
 
 // guardEvery is how often it is asked whether all streams and buckets are still there.
-const guardEvery = 5 * time.Second
+const guardEvery = 15 * time.Second
 
 // guard ends the engine when a stream or bucket was deleted, so that it begins again with
 // new ones.
