@@ -204,11 +204,11 @@ func TestFallbacksInOrder(t *testing.T) {
 	if l.Subject != "orders.a" || !bytes.Equal(l.Body, body) || l.Reason != schemas.ReasonFallbacksFailed || strings.Count(l.History, "fallback failed") != 2 {
 		t.Errorf("letter %+v", l)
 	}
-	told := of(outcomes.list(), "work", "")
+	all := of(outcomes.list(), "work", "")
 	// Each fallback is another shard's, and shards do not wait for one another to tell.
-	slices.SortStableFunc(told, func(a, b schemas.Outcome) int { return a.Delivery - b.Delivery })
+	slices.SortStableFunc(all, func(a, b told) int { return a.Delivery - b.Delivery })
 	var trail []string
-	for _, o := range told {
+	for _, o := range all {
 		trail = append(trail, o.Kind+" "+o.Target)
 	}
 	if want := []string{"fallback manual.first", "fallback manual.second", "dead "}; !slices.Equal(trail, want) {
