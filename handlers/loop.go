@@ -148,16 +148,13 @@ func (l *loop) work(ctx context.Context) {
 	}
 }
 
-// turn handles everything that is there, lets the shard do what is due, and sets the timer
-// to when it must be looked at again.
+// turn lets the shard do what is due, handles everything that is there, and sets the timer
+// to when it must be looked at again. What is due does not wait for the rest.
 func (l *loop) turn(timer *time.Timer) {
+	l.tick()
 	l.deliver()
 	l.drain()
-	now := l.clock.Now()
-	if l.holds() {
-		l.shard.tick(now)
-	}
-	l.execute()
+	now := l.tick()
 	l.picture(now)
 	if timer == nil {
 		return
@@ -167,6 +164,15 @@ func (l *loop) turn(timer *time.Timer) {
 		wait = min(wait, max(0, next.Sub(l.clock.Now())))
 	}
 	timer.Reset(wait)
+}
+
+func (l *loop) tick() (now time.Time) {
+	now = l.clock.Now()
+	if l.holds() {
+		l.shard.tick(now)
+	}
+	l.execute()
+	return now
 }
 
 // intake is the queue of reports, nil while memory is full: releases come first.
