@@ -1,9 +1,11 @@
 package bus_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -270,4 +272,77 @@ func TestFollowFailsWithoutStream(t *testing.T) {
 	b := newBus(t, dial(t, startServer(t).URL()), testConfig())
 	_, err := b.FollowLedger(t.Context(), 0, 1, nil)
 	wantError(t, err, schemas.ErrNotFound, "recovery.ledger.0.>")
+}
+
+func TestBulkReadsHaveAConnectionOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	url := startServer(t).URL()
+	nc, bulk := dial(t, url), dial(t, url)
+	c := testConfig()
+	c.Bulk = bulk
+	b := newBus(t, nc, c)
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := followLedger(t, b, 0, 1)
+	lane := names.Due(0, 5)
+	for range 10 {
+		store(t, b, lane, "x")
+		receive(t, got)
+	}
+	before := nc.Stats().InMsgs
+	if all := readLane(t, b, lane, 1, 100, 1<<20); len(all) != 10 {
+		t.Errorf("read %d entries, want 10", len(all))
+	}
+	if n := nc.Stats().InMsgs - before; n != 0 {
+		t.Errorf("%d messages came over the connection that publishes", n)
+	}
+	bulk.Close()
+	if _, err := b.ReadLane(t.Context(), lane, 1, 100, 1<<20); !errors.Is(err, schemas.ErrClosed) {
+		t.Errorf("without the connection reading gives %v, want %v", err, schemas.ErrClosed)
+	}
+	store(t, b, lane, "publishing goes on")
+}
+
+func TestManyShardsShareEightStreams(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t, func(c *bus.Config) { c.Partitions = 11 })
+	for shard := range 11 {
+		stream := fmt.Sprintf("RECOVERY_LEDGER_%d", shard%8)
+		if ack := store(t, b, names.Due(shard, 5), "x"); ack.Stream != stream {
+			t.Errorf("shard %d stores in %s, want %s", shard, ack.Stream, stream)
+		}
+		if got := readLane(t, b, names.Due(shard, 5), 1, 10, 1<<20); len(got) != 1 {
+			t.Errorf("shard %d reads %d entries, want 1", shard, len(got))
+		}
+		if counts, _, err := b.LaneCounts(t.Context(), shard); err != nil || len(counts) != 1 {
+			t.Errorf("shard %d counts %v, %v", shard, counts, err)
+		}
+	}
+	if s := streamInfo(t, jetStream(t, nc), "RECOVERY_LEDGER_2"); !reflect.DeepEqual(s.Config.Subjects, []string{"recovery.ledger.2.>", "recovery.ledger.10.>"}) {
+		t.Errorf("the third stream stores %q", s.Config.Subjects)
+	}
+	states, err := b.StreamStates(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(states, func(s bus.StreamState) bool { return s.Name == "RECOVERY_LEDGER" })
+	if i < 0 || states[i].Messages != 11 || states[i].Replicas != 1 {
+		t.Errorf("the ledger as one is missing or wrong: %+v", states)
+	}
+}
+
+func TestStoresLeavesOutWhatIsAnothers(t *testing.T) {
+	t.Parallel()
+	b, nc := start(t)
+	js := jetStream(t, nc)
+	c := streamInfo(t, js, "RECOVERY_ADVISORIES").Config
+	c.Metadata = nil
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	stores, err := b.Stores(t.Context())
+	if err != nil || len(stores) != 14 || slices.ContainsFunc(stores, func(s bus.StreamState) bool { return s.Name == c.Name }) {
+		t.Errorf("got %d, %+v, %v; %s is not changed by RaiseReplicas", len(stores), stores, err, c.Name)
+	}
 }
