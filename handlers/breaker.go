@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"slices"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -144,11 +145,14 @@ func (s *shard) touch(l *lane) {
 
 // wakeBreakers marks the breakers whose time has come.
 func (s *shard) wakeBreakers(now time.Time) {
+	before := len(s.dirty)
 	for policy, set := range s.sets {
 		for _, key := range set.Due(now.UnixNano()) {
 			s.dirty = append(s.dirty, breakerKey{policy, key})
 		}
 	}
+	// Those of several policies may be due at the same moment: the order must not be a map's.
+	slices.SortFunc(s.dirty[before:], breakerKey.compare)
 	if at, k := s.nextExpiry(); !at.IsZero() && !at.After(now) {
 		s.dirty = append(s.dirty, k)
 	}

@@ -25,6 +25,24 @@ func (l *loop) chore(do func(ctx context.Context) func(*shard, time.Time)) {
 	})
 }
 
+// oneByOne has requests that keep the server busy follow each other at a distance. The slots
+// of all shards end at the same moment: purged together they would hold up what is due.
+type oneByOne chan struct{}
+
+// longestRest bounds the pause after a request, which is as long as the request was.
+const longestRest = 50 * time.Millisecond
+
+// enter waits for its turn, or until ctx ends. done must be called after the request.
+func (o oneByOne) enter(ctx context.Context) (done func()) {
+	select {
+	case o <- struct{}{}:
+	case <-ctx.Done():
+		return func() {}
+	}
+	began := time.Now()
+	return func() { time.AfterFunc(min(time.Since(began), longestRest), func() { <-o }) }
+}
+
 // pause keeps a chore that failed from being repeated at once.
 func (l *loop) pause(ctx context.Context, err error) {
 	if err == nil {

@@ -140,7 +140,8 @@ func (s *shard) nextExpiry() (at time.Time, k breakerKey) {
 			continue
 		}
 		if head := l.ready(1); len(head) == 1 {
-			if t := head[0].heldAt.Add(p.HeldMaxAge); at.IsZero() || t.Before(at) {
+			t := head[0].heldAt.Add(p.HeldMaxAge)
+			if at.IsZero() || t.Before(at) || t.Equal(at) && key.compare(k) < 0 {
 				at, k = t, key
 			}
 		}

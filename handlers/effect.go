@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"cmp"
+	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -52,3 +54,7 @@ const (
 type breakerKey struct{ policy, key string }
 
 func (k breakerKey) String() string { return k.policy + "\x00" + k.key }
+
+func (k breakerKey) compare(o breakerKey) int {
+	return cmp.Or(strings.Compare(k.policy, o.policy), strings.Compare(k.key, o.key))
+}

@@ -70,6 +70,7 @@ type Engine struct {
 	sealer   *schemas.Sealer
 	view     *view
 	signals  *signals
+	purges   oneByOne
 	policies atomic.Pointer[Policies]
 	jobs     atomic.Pointer[runner] // nil while another replica runs the jobs
 	started  time.Time
@@ -103,7 +104,7 @@ func New(c Config) (*Engine, error) {
 	e := &Engine{
 		Config: c, bus: c.Bus, leases: c.Leases, clock: NewClock(c.Now), observer: c.Observer, sealer: schemas.NewSealer(c.SealKey),
 		view: newView(), loops: map[int]*loop{}, faults: map[string]string{}, change: make(chan struct{}),
-		started: c.Now(),
+		started: c.Now(), purges: make(oneByOne, 1),
 	}
 	e.signals = newSignals(func(d time.Duration, do func()) { time.AfterFunc(d, do) }, e.sendSignal)
 	e.reader = &schemas.Reader{Subjects: c.Subjects, Sealer: e.sealer, Created: c.Created}

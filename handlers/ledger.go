@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -308,7 +307,7 @@ func (s *shard) trim(l *lane) {
 // breakers, or the next owner would wait for outcomes that are known.
 func (s *shard) stop() {
 	s.stopping = true
-	for _, k := range slices.SortedFunc(maps.Keys(s.records), func(a, b breakerKey) int { return strings.Compare(a.String(), b.String()) }) {
+	for _, k := range slices.SortedFunc(maps.Keys(s.records), breakerKey.compare) {
 		s.store(k)
 	}
 	for _, subject := range slices.Sorted(maps.Keys(s.lanes)) {

@@ -23,6 +23,7 @@ type loop struct {
 	lease    Lease
 	holds    func() bool
 	signal   func(breakerKey, *schemas.Success)
+	purges   oneByOne
 
 	reports  chan intakeReport
 	follow   chan announcement
@@ -59,6 +60,7 @@ func newLoop(c shardConfig, p *Policies, e *Engine, lease Lease) *loop {
 		shard: newShard(c, p), bus: e.bus, clock: e.clock, observer: e.observer, reader: e.reader, lease: lease,
 		holds:   func() bool { return e.leases.Holds(c.index) },
 		signal:  e.signalSuccess,
+		purges:  e.purges,
 		reports: make(chan intakeReport, reportQueue),
 		follow:  make(chan announcement, followQueue),
 		mail:    mailbox{signal: make(chan struct{}, 1)},
@@ -297,9 +299,11 @@ func (l *loop) do(e *effect) {
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {
 			var n uint64
 			var err error
+			done := l.purges.enter(ctx)
 			if l.holds() { // else it is the next owner's, who settles it again
 				n, err = l.bus.PurgeLane(ctx, purge.lane.subject, purge.before)
 			}
+			done()
 			if !l.holds() {
 				purge.least = 0 // the next owner may have been faster
 			}
