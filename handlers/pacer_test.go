@@ -50,3 +50,30 @@ func TestOnlyABusyLoopWaitsForTheBeat(t *testing.T) {
 		}
 	})
 }
+
+func TestPurgesFollowOneAnotherAtADistance(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(oneByOne, 1)
+		start := time.Now()
+		for i, c := range []struct{ lasts, begins time.Duration }{
+			{10 * time.Millisecond, 0}, {time.Second, 20 * time.Millisecond}, {0, 1020*time.Millisecond + longestRest},
+		} {
+			done := gate.enter(t.Context())
+			if began := time.Since(start); began != c.begins {
+				t.Errorf("request %d begins after %s, want %s", i, began, c.begins)
+			}
+			time.Sleep(c.lasts)
+			done()
+		}
+		synctest.Wait()
+		defer gate.enter(t.Context())()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		gate.enter(ctx)()
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("with another request under way it gave up after %s", waited)
+		}
+	})
+}
