@@ -87,6 +87,7 @@ func TestBreakerStaysOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stateStored(t, js)
 	daemon.kill()
 	daemon.start()
 	fail("later")
@@ -108,5 +109,31 @@ func TestBreakerStaysOpen(t *testing.T) {
 	t.Logf("half open %s after the time it was to stay open until", after.Round(time.Millisecond))
 	if after < 0 || after > 2*time.Second {
 		t.Errorf("half open %s after %s, want at that time", after, opened.OpenUntil)
+	}
+}
+
+// stateStored waits until the state of a breaker is stored: the event that tells of it is
+// published at the same time, and may be seen first.
+func stateStored(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	bucket, err := js.KeyValue(t.Context(), "RECOVERY_STATE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := bucket.Watch(t.Context(), "breaker.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	late := time.After(90 * time.Second)
+	for {
+		select {
+		case entry := <-w.Updates():
+			if entry != nil {
+				return
+			}
+		case <-late:
+			t.Fatal("the state of the breaker was not stored")
+		}
 	}
 }
