@@ -480,7 +480,8 @@ func TestDrainSurvivesRestarts(t *testing.T) {
 func TestProbeFails(t *testing.T) {
 	t.Parallel()
 	spec := guarded("orders", "orders.>")
-	spec.Breaker.ResetTimeout = duration(400 * time.Millisecond)
+	spec.Retry.InitialDelay = duration(2 * time.Second)   // nothing is due before the breaker opens
+	spec.Breaker.ResetTimeout = duration(4 * time.Second) // nor half open before something waits to probe with
 	r := newRig(t, policies(t, spec), nil)
 	r.stream("ORDERS", "orders.>")
 	deliveries := r.watch("ORDERS")
@@ -510,7 +511,8 @@ func TestProbeFails(t *testing.T) {
 func TestForgedProbe(t *testing.T) {
 	t.Parallel()
 	spec := guarded("orders", "orders.>")
-	spec.Breaker.ResetTimeout = duration(400 * time.Millisecond)
+	spec.Retry.InitialDelay = duration(2 * time.Second)   // nothing is due before the breaker opens
+	spec.Breaker.ResetTimeout = duration(4 * time.Second) // nor half open before something waits to probe with
 	r := newRig(t, policies(t, spec), nil)
 	r.stream("ORDERS", "orders.>")
 	deliveries := r.watch("ORDERS")
