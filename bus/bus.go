@@ -42,8 +42,7 @@ type Config struct {
 	Bulk *nats.Conn
 
 	// OnEvent is told what feeds live through: "retry" (with the reason, it goes on by
-	// itself), "superseded" (another owner took the shard, the feed is over). It may be
-	// called from several goroutines and must not block.
+	// itself). It may be called from several goroutines and must not block.
 	OnEvent func(kind string, err error)
 }
 
@@ -220,16 +219,6 @@ func (b *Bus) PublishCore(m schemas.Message) error {
 	}
 	if err != nil {
 		return about(m.Subject, err)
-	}
-	return nil
-}
-
-// Flush waits until the server has processed everything sent before, or ctx is done.
-func (b *Bus) Flush(ctx context.Context) error {
-	ctx, cancel := b.bounded(ctx)
-	defer cancel()
-	if err := b.nc.FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("flush: %w", clientError(err))
 	}
 	return nil
 }

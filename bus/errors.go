@@ -49,7 +49,6 @@ const (
 	codeWrongSequence  = 10071
 	codeNoCluster      = 10074
 	codeStoreFailed    = 10077
-	codeWorkQueueTaken = 10100
 	codeInProcess      = 10158
 	codeWrongSequenceR = 10164 // on replicated streams
 )

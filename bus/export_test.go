@@ -22,9 +22,9 @@ func ReadAckCommon(data []byte) (schemas.Ack, bool) {
 	return r.common(data)
 }
 
-func ReadPlace(reply string) (stream, consumer, delivered uint64, at time.Time, err error) {
+func ReadPlace(reply string) (stream, consumer uint64, at time.Time, err error) {
 	p, err := readPlace(reply)
-	return p.stream, p.consumer, p.delivered, p.time, err
+	return p.stream, p.consumer, p.time, err
 }
 
 func ServerError(e *jetstream.APIError) error { return serverError(e) }

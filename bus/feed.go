@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/recoveryd/recoveryd/schemas"
 )
 
 // Timing of a feed.
@@ -39,8 +38,7 @@ type feed struct {
 	maxBytes int // of one request; grows if a message is larger
 	attach   func(ctx context.Context) (consumer string, err error)
 	on       func(m *nats.Msg, at place) error
-	over     func(error) // optional: another owner took the consumer's place, the feed has ended
-	progress bool        // the session delivered something
+	progress bool // the session delivered something
 }
 
 // Reasons to end a session.
@@ -52,22 +50,14 @@ var (
 
 // start attaches, so that an error is the caller's, and runs until ctx is done or stop is
 // called. stop waits: afterwards on is not called any more. It must not be called from on.
-func (f *feed) start(ctx context.Context) (stop func(), err error) { return startAll(ctx, f) }
-
-// startAll starts several feeds, or none: all are attached before the first one calls on,
-// which may block until the caller has got stop.
-func startAll(ctx context.Context, feeds ...*feed) (stop func(), err error) {
-	consumers := make([]string, len(feeds))
-	for i, f := range feeds {
-		if consumers[i], err = f.attach(ctx); err != nil {
-			return nil, err
-		}
+func (f *feed) start(ctx context.Context) (stop func(), err error) {
+	consumer, err := f.attach(ctx)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	for i, f := range feeds {
-		running.Go(func() { f.run(ctx, consumers[i]) })
-	}
+	running.Go(func() { f.run(ctx, consumer) })
 	return sync.OnceFunc(func() { cancel(); running.Wait() }), nil
 }
 
@@ -80,13 +70,6 @@ func (f *feed) run(ctx context.Context, consumer string) {
 			wait = retryFirst
 		}
 		for ; err != nil && ctx.Err() == nil; wait = min(2*wait, retryMax) {
-			if errors.Is(err, schemas.ErrConflict) {
-				f.bus.cfg.OnEvent("superseded", err)
-				if f.over != nil {
-					f.over(err)
-				}
-				return
-			}
 			f.bus.cfg.OnEvent("retry", fmt.Errorf("feed from stream %s: %w", f.stream, err))
 			if !f.connected(ctx) || !sleep(ctx, wait) {
 				return

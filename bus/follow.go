@@ -1,9 +1,11 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,8 +24,13 @@ const (
 // what is new. When its consumer is lost the next one begins behind the last message.
 type follower struct {
 	bus         *Bus
+	nc          *nats.Conn // over which it reads; nil = that for bulk reads
 	stream      string
-	filter      string
+	filters     []string
+	anew        func() // nil, or called when it begins with the first message once more
+	attached    bool
+	batch       int       // messages of one request, 0 = followBatch
+	maxBytes    int       // of one request, 0 = followBytes
 	from        uint64    // next sequence, or 0 for what since says
 	since       time.Time // zero: only what is new
 	headersOnly bool
@@ -32,11 +39,14 @@ type follower struct {
 }
 
 func (f *follower) start(ctx context.Context) (stop func(), err error) {
-	feed := feed{bus: f.bus, nc: f.bus.bulk, stream: f.stream, batch: followBatch, maxBytes: f.bus.pullBytes(followBytes),
-		attach: f.attach, on: f.accept}
+	if f.nc == nil {
+		f.nc = f.bus.bulk
+	}
+	feed := feed{bus: f.bus, nc: f.nc, stream: f.stream, batch: cmp.Or(f.batch, followBatch),
+		maxBytes: cmp.Or(f.maxBytes, f.bus.pullBytes(followBytes)), attach: f.attach, on: f.accept}
 	stop, err = feed.start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("follow %s: %w", f.filter, err)
+		return nil, fmt.Errorf("follow %s: %w", strings.Join(f.filters, ", "), err)
 	}
 	return stop, nil
 }
@@ -44,8 +54,10 @@ func (f *follower) start(ctx context.Context) (stop func(), err error) {
 func (f *follower) attach(ctx context.Context) (string, error) {
 	ctx, cancel := f.bus.bounded(ctx)
 	defer cancel()
+	if f.anew != nil {
+		f.from = 1
+	}
 	c := jetstream.ConsumerConfig{
-		FilterSubject:     f.filter,
 		AckPolicy:         jetstream.AckNonePolicy,
 		HeadersOnly:       f.headersOnly,
 		MemoryStorage:     true,
@@ -61,6 +73,11 @@ func (f *follower) attach(ctx context.Context) (string, error) {
 	default:
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 	}
+	if len(f.filters) == 1 {
+		c.FilterSubject = f.filters[0]
+	} else {
+		c.FilterSubjects = f.filters
+	}
 	f.deliveries = 0
 	consumer, err := f.bus.js.CreateConsumer(ctx, f.stream, c)
 	if err != nil {
@@ -70,6 +87,10 @@ func (f *follower) attach(ctx context.Context) (string, error) {
 	if f.from == 0 && f.since.IsZero() {
 		f.from = info.Delivered.Stream + 1 // what comes before the first message is not missed
 	}
+	if f.anew != nil && f.attached {
+		f.anew()
+	}
+	f.attached = true
 	return info.Name, nil
 }
 
@@ -83,20 +104,19 @@ func (f *follower) accept(m *nats.Msg, at place) error {
 	return nil
 }
 
-// FollowLedger tells of every entry in a shard's ledger from a sequence on, and then of
-// each new one: its lane, its sequence and its size in bytes with headers. on may block.
-// It runs until ctx is done or stop is called; stop waits for on and must not be called
-// from it.
-func (b *Bus) FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error) {
-	f := follower{bus: b, stream: b.ledgerOf(shard), filter: b.cfg.Subjects.Ledger(shard), from: max(from, 1), headersOnly: true,
-		on: func(m *nats.Msg, at place) { on(m.Subject, at.stream, storedSize(m)) }}
+// FollowLedger tells of every message in a shard's ledger from a sequence on, and then of
+// each new one: its lane, its sequence and how many entries it holds. on may block. It runs
+// until ctx is done or stop is called; stop waits for on and must not be called from it.
+func (b *Bus) FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error) {
+	f := follower{bus: b, stream: b.ledgerOf(shard), filters: []string{b.cfg.Subjects.Ledger(shard)}, from: max(from, 1), headersOnly: true,
+		on: func(m *nats.Msg, at place) { on(m.Subject, at.stream, schemas.PageEntries(schemas.Header(m.Header))) }}
 	return f.start(ctx)
 }
 
 // FollowRefused tells of every letter with a refused subject, oldest first, and then of
 // each new one. Otherwise as FollowLedger.
 func (b *Bus) FollowRefused(ctx context.Context, on func(sequence uint64, size int)) (stop func(), err error) {
-	f := follower{bus: b, stream: b.stream(dead), filter: b.cfg.Subjects.Dead("*", "_refused.>"), from: 1, headersOnly: true,
+	f := follower{bus: b, stream: b.stream(dead), filters: []string{b.cfg.Subjects.Dead("*", "_refused.>")}, from: 1, headersOnly: true,
 		on: func(m *nats.Msg, at place) { on(at.stream, storedSize(m)) }}
 	return f.start(ctx)
 }
@@ -104,7 +124,7 @@ func (b *Bus) FollowRefused(ctx context.Context, on func(sequence uint64, size i
 // FollowOutcomes hands over the outcomes and changes of breakers on filter ("" = all) from
 // a time on, or only new ones if since is zero. Otherwise as FollowLedger.
 func (b *Bus) FollowOutcomes(ctx context.Context, filter string, since time.Time, on func(schemas.Stored)) (stop func(), err error) {
-	f := follower{bus: b, stream: b.stream(outcomes), filter: filter, since: since,
+	f := follower{bus: b, stream: b.stream(outcomes), filters: []string{filter}, since: since,
 		on: func(m *nats.Msg, at place) { on(stored(m, at)) }}
 	return f.start(ctx)
 }

@@ -63,7 +63,7 @@ func (b *Bus) layout() []jetstream.StreamConfig {
 			c.Duplicates = 2 * time.Minute
 		}),
 		b.keyValues(state, func(c *jetstream.StreamConfig) {
-			c.Description = "breakers, jobs, watches and the seal key"
+			c.Description = "checkpoints, breakers, jobs, watches and the seal key"
 			c.AllowMsgTTL = true // markers of deleted keys go by themselves
 		}),
 		b.keyValues(leases, func(c *jetstream.StreamConfig) {
@@ -98,8 +98,10 @@ func ledgerName(i int) string { return fmt.Sprintf("%s_%d", ledger, i) }
 // ledgerOf is the stream that holds a shard's part of the ledger.
 func (b *Bus) ledgerOf(shard int) string { return b.stream(ledgerName(shard % maxLedgers)) }
 
-// failedStream stores each failure under its shard. Its dedupe window is the shortest, as
-// two reports may carry the same id of the application and both count.
+// failedStream stores each failure under its shard. It is no work queue, which needs an
+// acknowledgement for each message: owners read it in order, note what is settled, and
+// purge that together. Its dedupe window is the shortest, as two reports may carry the same
+// id of the application and both count.
 func (b *Bus) failedStream() jetstream.StreamConfig {
 	prefix, n := b.cfg.Subjects.Prefix, strconv.Itoa(b.cfg.Partitions)
 	return b.plain(failed, func(c *jetstream.StreamConfig) {
@@ -109,7 +111,6 @@ func (b *Bus) failedStream() jetstream.StreamConfig {
 			Source:      prefix + ".failed.>",
 			Destination: prefix + ".intake.{{partition(" + n + ")}}.>",
 		}
-		c.Retention = jetstream.WorkQueuePolicy
 		c.MaxBytes, c.MaxMsgSize = limit(b.cfg.FailedMaxBytes), int32(b.MaxBody())
 		c.Metadata[partitionsKey] = n
 	})

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -112,7 +110,7 @@ func (b *Bus) FollowState(ctx context.Context, filter string, on func(key string
 
 func (b *Bus) followValues(ctx context.Context, bucket, filter string, on func(key string, value []byte)) (stop func(), err error) {
 	before := b.valueSubject(bucket, "")
-	f := follower{bus: b, stream: "KV_" + b.bucket(bucket), filter: before + filter, from: 1, on: func(m *nats.Msg, _ place) {
+	f := follower{bus: b, stream: "KV_" + b.bucket(bucket), filters: []string{before + filter}, from: 1, on: func(m *nats.Msg, _ place) {
 		value := m.Data
 		if isDeleted(m.Header) {
 			value = nil
@@ -130,39 +128,4 @@ func (b *Bus) valueSubject(bucket, key string) string { return "$KV." + b.bucket
 // the server.
 func isDeleted(h nats.Header) bool {
 	return last(h, "KV-Operation") != "" || last(h, "Nats-Marker-Reason") != ""
-}
-
-// LatestOwner is when the latest owner of a shard became it, zero if there was none: the
-// next one must name a later time.
-func (b *Bus) LatestOwner(ctx context.Context, shard int) (time.Time, error) {
-	names, err := b.consumers(ctx, b.stream(failed))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("owners of shard %d: %w", shard, err)
-	}
-	var latest int64
-	for _, name := range names {
-		if since, ok := ownerSince(name, shardConsumer(shard)); ok {
-			latest = max(latest, since)
-		}
-	}
-	if latest == 0 {
-		return time.Time{}, nil
-	}
-	return time.Unix(0, latest), nil
-}
-
-// strayConsumer begins the name of the consumer of reports that the transform passed over.
-const strayConsumer = "stray-"
-
-// shardConsumer begins the names of the consumers of a shard's owners.
-func shardConsumer(shard int) string { return "shard-" + strconv.Itoa(shard) + "-" }
-
-// ownerSince reads the name that an owner's consumer has.
-func ownerSince(name, prefix string) (since int64, ok bool) {
-	text, ok := strings.CutPrefix(name, prefix)
-	if !ok {
-		return 0, false
-	}
-	since, err := strconv.ParseInt(text, 10, 64)
-	return since, err == nil
 }

@@ -136,26 +136,3 @@ func TestFollowState(t *testing.T) {
 		t.Errorf("told %v, want that it is gone", c)
 	}
 }
-
-func TestLatestOwner(t *testing.T) {
-	t.Parallel()
-	b, _ := start(t)
-	at, err := b.LatestOwner(t.Context(), 1)
-	if err != nil || !at.IsZero() {
-		t.Errorf("got %v, %v; want no owner", at, err)
-	}
-	_, stop := intake(t, b, 1, 7)
-	defer stop()
-	if at, err = b.LatestOwner(t.Context(), 1); err != nil || !at.Equal(time.Unix(7, 0)) {
-		t.Errorf("got %v, %v; want the time of the consumer", at, err)
-	}
-	over := make(chan error, 1)
-	stop, err = b.Intake(t.Context(), 2, time.Unix(1, 0), func(schemas.Report) {}, func(err error) { over <- err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	_, later := intake(t, b, 2, 9)
-	defer later()
-	wantError(t, receive(t, over), schemas.ErrConflict)
-}

@@ -161,14 +161,14 @@ func TestLaneCounts(t *testing.T) {
 type entry struct {
 	subject  string
 	sequence uint64
-	size     int
+	entries  int
 }
 
 func followLedger(t testing.TB, b *bus.Bus, shard int, from uint64) (<-chan entry, func()) {
 	t.Helper()
 	got := make(chan entry, 10000)
-	stop, err := b.FollowLedger(t.Context(), shard, from, func(subject string, sequence uint64, size int) {
-		got <- entry{subject, sequence, size}
+	stop, err := b.FollowLedger(t.Context(), shard, from, func(subject string, sequence uint64, entries int) {
+		got <- entry{subject, sequence, entries}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -184,14 +184,14 @@ func TestFollowLedger(t *testing.T) {
 	store(t, b, names.Signal(1), "12345")
 	store(t, b, names.Signal(2), "another shard")
 	got, stop := followLedger(t, b, 1, 2)
-	if e := receive(t, got); e != (entry{names.Signal(1), 2, 5}) {
+	if e := receive(t, got); e != (entry{names.Signal(1), 2, 1}) {
 		t.Errorf("got %+v", e)
 	}
-	if _, err := publish(t, b, schemas.Message{Subject: names.Due(1, 9), Header: schemas.Header{"A": {"b"}}, Body: []byte("1234567")}); err != nil {
+	if _, err := publish(t, b, schemas.PageMessage(names.Due(1, 9), make([]schemas.Message, 7))); err != nil {
 		t.Fatal(err)
 	}
-	if e := receive(t, got); e.sequence != 3 || e.size < 7+len("A: b\r\n") {
-		t.Errorf("got %+v, want sequence 3 with its headers counted", e)
+	if e := receive(t, got); e != (entry{names.Due(1, 9), 3, 7}) {
+		t.Errorf("got %+v, want a page of 7", e)
 	}
 	stop()
 	store(t, b, names.Signal(1), "after stop")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/recoveryd/recoveryd/bus"
 	"github.com/recoveryd/recoveryd/schemas"
@@ -237,7 +238,7 @@ func TestListenersOutliveTheServer(t *testing.T) {
 		all = append(all, l)
 	}
 	restart()
-	tellUntilStored(t, b)
+	tellUntilStored(t, b, nc)
 	for _, l := range all {
 		if got := ids(hear(t, l, 1)); got != "after" {
 			t.Errorf("heard %q", got)
@@ -246,7 +247,7 @@ func TestListenersOutliveTheServer(t *testing.T) {
 }
 
 // tellUntilStored repeats an outcome until the server is there again.
-func tellUntilStored(t testing.TB, b *bus.Bus) {
+func tellUntilStored(t testing.TB, b *bus.Bus, nc *nats.Conn) {
 	t.Helper()
 	m := names.OutcomeMessage(&schemas.Outcome{Kind: "dead", Subject: "orders.new", ID: "after", Delivery: 1}, nil, time.Now())
 	for deadline := time.Now().Add(patience); ; {
@@ -257,7 +258,7 @@ func tellUntilStored(t testing.TB, b *bus.Bus) {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		_ = b.Flush(t.Context()) // waits for the connection
+		_ = nc.FlushTimeout(patience) // waits for the connection
 	}
 }
 

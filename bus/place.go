@@ -10,10 +10,9 @@ import (
 // place is where a delivered message is in its stream and consumer, as the subject for
 // its acknowledgement tells.
 type place struct {
-	stream    uint64 // sequence in the stream
-	consumer  uint64 // sequence among the consumer's deliveries
-	delivered uint64 // how often this message was delivered
-	time      time.Time
+	stream   uint64 // sequence in the stream
+	consumer uint64 // sequence among the consumer's deliveries
+	time     time.Time
 }
 
 // readPlace reads $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer
@@ -39,5 +38,5 @@ func readPlace(reply string) (place, error) {
 			return place{}, fmt.Errorf("%q is no subject of an acknowledgement", reply)
 		}
 	}
-	return place{delivered: numbers[0], stream: numbers[1], consumer: numbers[2], time: time.Unix(0, int64(numbers[3]))}, nil
+	return place{stream: numbers[1], consumer: numbers[2], time: time.Unix(0, int64(numbers[3]))}, nil
 }

@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -180,10 +179,8 @@ func TestPublishWithoutServer(t *testing.T) {
 	wantError(t, err, bus.ErrDisconnected, "nothing was sent")
 	wantError(t, err, schemas.ErrTimeout)
 	wantError(t, b.PublishCore(schemas.Message{Subject: "x"}), bus.ErrDisconnected)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if b.Flush(ctx) == nil || b.Connected() {
-		t.Error("a flush without a server succeeded")
+	if b.Connected() {
+		t.Error("it takes itself for connected")
 	}
 }
 

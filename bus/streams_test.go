@@ -46,14 +46,18 @@ func TestFollowRefused(t *testing.T) {
 	refused := names.DeadRefused("aaaaaaaa", "a b")
 	store(t, b, refused, "123")
 	store(t, b, names.Dead("aaaaaaaa", "orders"), "123")
-	got := make(chan entry, 10)
-	stop, err := b.FollowRefused(t.Context(), func(sequence uint64, size int) { got <- entry{"", sequence, size} })
+	type letter struct {
+		sequence uint64
+		size     int
+	}
+	got := make(chan letter, 10)
+	stop, err := b.FollowRefused(t.Context(), func(sequence uint64, size int) { got <- letter{sequence, size} })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
 	store(t, b, refused, "12345")
-	for _, want := range []entry{{"", 1, 3}, {"", 3, 5}} {
+	for _, want := range []letter{{1, 3}, {3, 5}} {
 		if e := receive(t, got); e.sequence != want.sequence || e.size < want.size {
 			t.Errorf("got %+v, want at least %+v", e, want)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
-// minLevel is the JetStream API level of server 2.12. minVersion is the first in which a
-// work queue with several filtered consumers neither loses nor repeats messages.
+// minLevel is the JetStream API level of server 2.12. minVersion is the first whose
+// work queues neither lose nor repeat messages.
 const (
 	minLevel   = 2
 	minVersion = "2.12.5"
@@ -159,8 +159,11 @@ func mismatch(stream string, open []difference) error {
 		texts[i] = d.String()
 	}
 	advice := "set the wanted value, or start recoveryd with another stream prefix"
-	if open[0].field == "partitions" {
+	switch {
+	case open[0].field == "partitions":
 		advice = fmt.Sprintf("start recoveryd with %v partitions, or drain and remove the stream", open[0].found)
+	case isFixed(open[0]):
+		advice = "a stream cannot be changed so: drain and remove it, or start recoveryd with another stream prefix"
 	}
 	return fmt.Errorf("stream %s: %w: %s: %s", stream, schemas.ErrMismatch, strings.Join(texts, "; "), advice)
 }

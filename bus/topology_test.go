@@ -69,7 +69,7 @@ func TestEnsureMakesTheTable(t *testing.T) {
 	}
 	day := 24 * time.Hour
 	want := map[string]row{
-		"RECOVERY_FAILED":     {jetstream.WorkQueuePolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
+		"RECOVERY_FAILED":     {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_SUCCEEDED":  {jetstream.WorkQueuePolicy, jetstream.DiscardOld, time.Hour, 100 * time.Millisecond},
 		"RECOVERY_LEDGER_0":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_LEDGER_7":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},

@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -38,11 +39,7 @@ type waitingView struct {
 // view copies what waits in memory, at most limit items, and names the lanes.
 func (s *shard) viewWaiting(keep func(*schemas.WaitingItem) bool, limit int) waitingView {
 	var v waitingView
-	for _, w := range s.waiting {
-		it := w.it
-		if it.onlyTell || it.lane != nil {
-			continue
-		}
+	for it := range s.nearItems() {
 		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
 		w.Handle = fmt.Sprintf("%d:f%d", s.index, it.source)
 		w.Key = it.key
@@ -58,6 +55,23 @@ func (s *shard) viewWaiting(keep func(*schemas.WaitingItem) bool, limit int) wai
 		}
 	}
 	return v
+}
+
+// nearItems are those that wait in memory, and are in no lane.
+func (s *shard) nearItems() iter.Seq[*item] {
+	return func(yield func(*item) bool) {
+		for _, w := range s.waiting {
+			near := func(it *item) bool { return it.onlyTell || it.lane != nil || yield(it) }
+			if !near(w.it) {
+				return
+			}
+			for _, mate := range w.it.page.mates {
+				if !near(mate) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func laneState(kind string) string {
@@ -81,13 +95,15 @@ func waitingItem(shard int, state string, w *schemas.Work, step schemas.Step, du
 	return i
 }
 
-func (e *Engine) entryItem(shard int, state string, m *schemas.Stored) schemas.WaitingItem {
-	entry, err := schemas.ParseEntry(m)
-	if err != nil {
-		return schemas.WaitingItem{Handle: fmt.Sprintf("%d:%d", shard, m.Sequence), State: state, Subject: m.Subject, Error: err.Error(), Size: len(m.Body)}
+func (e *Engine) entryItem(l laneView, m *ledgerEntry) schemas.WaitingItem {
+	handle := fmt.Sprintf("%d:%s", l.shard, m.place)
+	entry, err := schemas.ParseEntry(&m.Stored)
+	if err = cmp.Or(m.err, err); err != nil {
+		return schemas.WaitingItem{Handle: handle, State: l.state, Subject: m.Subject, Error: err.Error(), Size: len(m.Body)}
 	}
-	i := waitingItem(shard, state, &entry.Work, entry.Step, entry.Due, entry.Attempt, e.Policies().For(entry.Subject))
-	i.Handle, i.HeldAt, i.Key = fmt.Sprintf("%d:%d", shard, m.Sequence), stamp(entry.HeldAt), entry.Key
+	i := waitingItem(l.shard, l.state, &entry.Work, entry.Step, entry.Due, entry.Attempt, e.Policies().For(entry.Subject))
+	i.Handle, i.HeldAt, i.Key = handle, stamp(entry.HeldAt), entry.Key
+	m.source = entry.Source
 	return i
 }
 
@@ -126,9 +142,9 @@ func (e *Engine) listWaiting(ctx context.Context, q schemas.WaitingRequest) (sch
 	slices.SortFunc(lanes, func(a, b laneView) int {
 		return cmp.Or(cmp.Compare(a.state, b.state), cmp.Compare(a.second, b.second), cmp.Compare(a.subject, b.subject))
 	})
-	err := e.readLanes(ctx, lanes, func(l laneView, m *schemas.Stored) bool {
+	err := e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
 		if q.State == "" || q.State == l.state {
-			if i := e.entryItem(l.shard, l.state, m); keep(&i) {
+			if i := e.entryItem(l, m); keep(&i) {
 				reply.Items = append(reply.Items, i)
 			}
 		}
@@ -154,8 +170,31 @@ func (e *Engine) totalWaiting(state string) int64 {
 	return n
 }
 
+// ledgerEntry is one entry, with its place in the ledger as handles name it: the sequence
+// of its message, and which one of its page it is.
+type ledgerEntry struct {
+	schemas.Stored
+	place  string
+	source uint64 // of its report, once it was read
+	err    error  // why the page it stands for cannot be read
+}
+
+// entriesOf are those of a message of the ledger.
+func entriesOf(m *schemas.Stored) []ledgerEntry {
+	place := strconv.FormatUint(m.Sequence, 10)
+	entries, err := schemas.ReadPage(*m)
+	if err != nil || len(entries) == 1 {
+		return []ledgerEntry{{Stored: *m, place: place, err: err}}
+	}
+	all := make([]ledgerEntry, len(entries))
+	for i, e := range entries {
+		all[i] = ledgerEntry{Stored: e, place: place + "." + strconv.Itoa(i+1)}
+	}
+	return all
+}
+
 // readLanes reads lanes in order until each says stop.
-func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(laneView, *schemas.Stored) bool, want func(laneView) bool) error {
+func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(laneView, *ledgerEntry) bool, want func(laneView) bool) error {
 	const page = 200
 	for _, l := range lanes {
 		if !want(l) {
@@ -168,8 +207,11 @@ func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(lane
 			}
 			for i := range stored {
 				from = stored[i].Sequence + 1
-				if !each(l, &stored[i]) {
-					return nil
+				entries := entriesOf(&stored[i])
+				for j := range entries {
+					if !each(l, &entries[j]) {
+						return nil
+					}
 				}
 			}
 			if len(stored) == 0 {
@@ -185,7 +227,7 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 	if (q.ID == "") == (q.Handle == "") {
 		return schemas.WaitingItem{}, badRequest("give either id or handle")
 	}
-	only, sequence, report, err := parseHandle(q.Handle)
+	only, place, report, err := parseHandle(q.Handle)
 	if err != nil {
 		return schemas.WaitingItem{}, badRequest("handle: %v", err)
 	}
@@ -194,7 +236,7 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 		if q.Handle != "" && l.shard.index != only {
 			continue
 		}
-		found, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(q.ID, sequence, report) })
+		found, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(q.ID, place, report) })
 		if err != nil {
 			return schemas.WaitingItem{}, err
 		}
@@ -210,14 +252,18 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 		lanes = append(lanes, v.lanes...)
 	}
 	var found *schemas.WaitingItem
-	err = e.readLanes(ctx, lanes, func(l laneView, m *schemas.Stored) bool {
-		i := e.entryItem(l.shard, l.state, m)
-		if q.ID != "" && i.ID == q.ID || q.Handle != "" && !report && m.Sequence == sequence {
-			e.complete(&i, m)
+	err = e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
+		i := e.entryItem(l, m)
+		at := m.place
+		if report { // it was near when its handle was printed
+			at = strconv.FormatUint(m.source, 10)
+		}
+		if q.ID != "" && i.ID == q.ID || q.Handle != "" && at == place {
+			e.complete(&i, &m.Stored)
 			found = &i
 		}
 		return found == nil
-	}, func(laneView) bool { return !report || q.ID != "" })
+	}, func(laneView) bool { return true })
 	switch {
 	case found != nil:
 		return *found, nil
@@ -234,10 +280,9 @@ func (e *Engine) complete(i *schemas.WaitingItem, m *schemas.Stored) {
 	}
 }
 
-func (s *shard) find(id string, sequence uint64, report bool) *schemas.WaitingItem {
-	for _, w := range s.waiting {
-		it := w.it
-		if it.onlyTell || it.lane != nil || !(id != "" && it.work.ID == id || report && it.source == sequence) {
+func (s *shard) find(id, place string, report bool) *schemas.WaitingItem {
+	for it := range s.nearItems() {
+		if !(id != "" && it.work.ID == id || report && strconv.FormatUint(it.source, 10) == place) {
 			continue
 		}
 		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
@@ -248,19 +293,18 @@ func (s *shard) find(id string, sequence uint64, report bool) *schemas.WaitingIt
 	return nil
 }
 
-// parseHandle reads <shard>:<sequence> or <shard>:f<sequence>.
-func parseHandle(handle string) (shard int, sequence uint64, report bool, err error) {
+var handleForm = regexp.MustCompile(`^(\d{1,3}):(?:f(\d{1,20})|(\d{1,20}(?:\.\d{1,3})?))$`)
+
+// parseHandle reads <shard>:<sequence>, <shard>:<sequence>.<number in its page>, or
+// <shard>:f<sequence> of a report. place is what stands after the colon, or after the f.
+func parseHandle(handle string) (shard int, place string, report bool, err error) {
 	if handle == "" {
-		return 0, 0, false, nil
+		return 0, "", false, nil
 	}
-	left, right, ok := strings.Cut(handle, ":")
-	shard, err = strconv.Atoi(left)
-	right, report = strings.CutPrefix(right, "f")
-	if ok && err == nil {
-		sequence, err = strconv.ParseUint(right, 10, 64)
+	m := handleForm.FindStringSubmatch(handle)
+	if m == nil {
+		return 0, "", false, fmt.Errorf("%q is not <shard>:<sequence> as ls prints it", handle)
 	}
-	if !ok || err != nil {
-		return 0, 0, false, fmt.Errorf("%q is not <shard>:<sequence> as ls prints it", handle)
-	}
-	return shard, sequence, report, nil
+	shard, err = strconv.Atoi(m[1])
+	return shard, m[2] + m[3], m[2] != "", err
 }

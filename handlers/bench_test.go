@@ -40,15 +40,14 @@ func BenchmarkRecovery(b *testing.B) {
 		shards: 1, subjects: simSubjects, sealer: schemas.NewSealer([]byte("key")), near: 5 * time.Second, memory: 96 << 20,
 		maxNear: 50_000, inflight: 4096, view: newView(),
 	}, compile(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{{Name: "all", Subjects: []string{">"}}}}))
-	s.boot(now, nil, 0, nil)
-	settled, sequence := 0, uint64(0)
-	settle := func() { settled++ }
+	s.boot(now, checkpoint{books: books(simSubjects.IntakeParts(0), intakeRecord{})}, nil, 0, nil)
+	sequence := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
 		sequence++
 		f := benchFailure(now)
 		f.Sequence = sequence
-		s.failure(now, &f, settle)
+		s.failure(now, 0, &f)
 		now = now.Add(2 * time.Second)
 		s.tick(now)
 		for effects := s.effects(); len(effects) > 0; effects = s.effects() {
@@ -56,14 +55,16 @@ func BenchmarkRecovery(b *testing.B) {
 				switch e := &effects[i]; e.kind {
 				case effPublish:
 					s.published(now, e.item, schemas.Ack{Sequence: sequence}, nil)
-				case effSettle:
-					e.settle()
+				case effCheckpoint:
+					s.saved(now, sequence, false, nil)
+				case effTrim:
+					s.trimmed(now, *e, nil)
 				}
 			}
 			s.tick(now)
 		}
 	}
-	if settled != int(sequence) {
+	if settled := s.intake.books[0].floor(); settled != sequence {
 		b.Fatalf("%d of %d settled", settled, sequence)
 	}
 }

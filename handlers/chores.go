@@ -45,10 +45,14 @@ func (o oneByOne) enter(ctx context.Context) (done func()) {
 
 // pause keeps a chore that failed from being repeated at once.
 func (l *loop) pause(ctx context.Context, err error) {
-	if err == nil {
-		return
+	if err != nil {
+		l.rest(ctx, time.Second)
 	}
-	timer := time.NewTimer(time.Second)
+}
+
+// rest waits, but not longer than the chores may run.
+func (l *loop) rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -59,16 +63,29 @@ func (l *loop) pause(ctx context.Context, err error) {
 
 func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, bytes int) func(*shard, time.Time) {
 	stored, err := l.bus.ReadLane(ctx, lane.subject, from, messages, bytes)
-	found := make([]loadedEntry, len(stored))
+	found := make([]loadedEntry, 0, len(stored))
 	for i := range stored {
-		found[i].stored = stored[i]
-		e := &found[i]
-		if e.entry, e.err = schemas.ParseEntry(&stored[i]); e.err == nil {
-			e.pinned = e.entry.Detach(stored[i].Header)
-			e.stored.Header, e.stored.Body = nil, nil
-		} else {
-			e.pinned = stored[i].Header.Size()
-		}
+		found = appendEntries(found, &stored[i])
 	}
 	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
+}
+
+// appendEntries parses the entries of a message of the ledger. A page that cannot be read
+// is one entry that cannot be read.
+func appendEntries(found []loadedEntry, m *schemas.Stored) []loadedEntry {
+	entries, err := schemas.ReadPage(*m)
+	if err != nil {
+		return append(found, loadedEntry{stored: *m, pinned: m.Header.Size(), err: err})
+	}
+	for i := range entries {
+		e := loadedEntry{stored: entries[i]}
+		if e.entry, e.err = schemas.ParseEntry(&entries[i]); e.err == nil {
+			e.pinned = e.entry.Detach(entries[i].Header)
+			e.stored.Header, e.stored.Body = nil, nil
+		} else {
+			e.pinned = entries[i].Header.Size()
+		}
+		found = append(found, e)
+	}
+	return found
 }

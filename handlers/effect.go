@@ -18,12 +18,13 @@ type effect struct {
 	message  schemas.Message // publish, core, request
 	timeout  time.Duration   // request
 	event    Event           // observe
-	settle   func()          // settle
+	data     []byte          // checkpoint
+	part     int             // trim: of the intake
 	lane     *lane           // read, purge
 	from     uint64          // read: first sequence
 	messages int             // read: at most
 	bytes    int             // read: at most, roughly
-	before   uint64          // purge: first sequence that stays
+	before   uint64          // purge, trim: first sequence that stays
 	least    int             // purge: entries it should remove, at least
 	most     int             // purge: and at most
 	sequence uint64          // remove
@@ -37,17 +38,18 @@ type effect struct {
 type effectKind uint8
 
 const (
-	effPublish effectKind = iota // store a message, then call shard.published
-	effCore                      // send a message that no stream stores, then call shard.published
-	effRequest                   // send a request, then call shard.replied
-	effObserve                   // tell the observer
-	effSettle                    // acknowledge a report
-	effRead                      // read a lane, then call shard.loaded
-	effPurge                     // purge a lane, then call shard.purged
-	effRemove                    // delete one entry
-	effOwner                     // ask which stream stores a subject, then call shard.owned
-	effSignal                    // tell the breaker of another shard of a success
-	effStore                     // store or delete a breaker's state, then call shard.stored
+	effPublish    effectKind = iota // store a message, then call shard.published
+	effCore                         // send a message that no stream stores, then call shard.published
+	effRequest                      // send a request, then call shard.replied
+	effObserve                      // tell the observer
+	effCheckpoint                   // store which reports are settled, then call shard.saved
+	effTrim                         // remove settled reports, then call shard.trimmed
+	effRead                         // read a lane, then call shard.loaded
+	effPurge                        // purge a lane, then call shard.purged
+	effRemove                       // delete one entry
+	effOwner                        // ask which stream stores a subject, then call shard.owned
+	effSignal                       // tell the breaker of another shard of a success
+	effStore                        // store or delete a breaker's state, then call shard.stored
 )
 
 // breakerKey names a breaker of a shard.

@@ -50,7 +50,7 @@ func (c Config) Validate() error {
 		bad("Shards", fmt.Sprintf("%d is not between 1 and 256", c.Shards))
 	}
 	if c.Near < 0 || c.Near > 45*time.Second {
-		bad("Near", fmt.Sprintf("%s is not between 0 and 45s: a message must be acknowledged before it is delivered again", c.Near))
+		bad("Near", fmt.Sprintf("%s is not between 0 and 45s: what a next owner does again must be recognised by its target, for which it has two minutes", c.Near))
 	}
 	if c.Memory < 0 || c.Memory > 0 && c.Memory < 1<<20 {
 		bad("Memory", fmt.Sprintf("%d bytes are less than 1 MiB", c.Memory))

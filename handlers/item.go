@@ -17,7 +17,7 @@ const (
 	stageMoving                  // its redelivery, ledger entry, fallback or letter is being stored
 	stageTelling                 // its outcomes are being stored
 	stageEcho                    // an entry that waits for what becomes of its twin in memory
-	stageSettled                 // its source is acknowledged
+	stageSettled                 // everything that follows from its source is stored
 )
 
 // move is what is being stored of an item.
@@ -54,12 +54,13 @@ type item struct {
 	source          uint64 // sequence of the report
 	record          *schemas.Record
 
-	settle func()  // of a report; nil for an entry
-	lane   *lane   // of an entry
-	echoes []*item // entries of the same step that were read meanwhile
-	seq    uint64  // in its stream
+	book   *intakeBook // of a report; nil for an entry
+	lane   *lane       // of an entry
+	echoes []*item     // entries of the same step that were read meanwhile
+	seq    uint64      // in its stream
 
-	into          *lane // that it is being appended to
+	into          *lane   // that it is being appended to
+	page          duePage // with move later
 	stage         stage
 	move          move
 	target        string

@@ -21,11 +21,13 @@ type lane struct {
 
 	announced uint64 // highest sequence known to be stored
 	read      uint64 // everything up to here was read
-	unread    int64  // entries stored after that, as far as known
-	coming    int    // appends of this shard without an answer
+	unread    int64  // messages stored after that, as far as known
+	more      int64  // entries in them besides the first of each, as far as known
+	coming    int    // entries that this shard appends, without an answer
 
-	entries []place // read and not yet purged, in order
+	entries []place // messages that were read and not yet purged, in order
 	settled int     // of entries, in any place
+	open    int     // entries that were read and not yet settled
 
 	wanted   bool // stands in the shard's list of lanes to be read
 	reading  bool
@@ -36,11 +38,12 @@ type lane struct {
 	index    int       // in the calendar, -1 when not in it
 }
 
-// place is that of an entry in its lane. Of one that is settled it keeps no more than what
-// purging needs: many may stand behind one that is not.
+// place is that of an entry in its lane, or of a page of them. Of one that is settled it
+// keeps no more than what purging needs: many may stand behind one that is not.
 type place struct {
 	seq     uint64
-	item    *item // nil = settled
+	item    *item // the first; nil = all are settled
+	open    int   // how many are not settled
 	deleted bool  // by itself
 }
 
@@ -52,17 +55,24 @@ func (l *lane) idle() bool {
 	return l.complete() && len(l.entries) == 0 && l.coming == 0 && !l.reading && !l.purging
 }
 
-// announce takes note of a stored entry. counted says that it was announced before.
-func (l *lane) announce(seq uint64, counted bool) {
+// announce takes note of a stored message with so many entries. counted says that it was
+// announced before.
+func (l *lane) announce(seq uint64, entries int, counted bool) {
 	l.announced = max(l.announced, seq)
 	if !counted && seq > l.read {
-		l.unread++
+		l.count(entries)
 	}
 }
 
-// length is how many messages stand in the lane, those on their way into it included.
+// count adds a message that was not read.
+func (l *lane) count(entries int) {
+	l.unread++
+	l.more += int64(entries - 1)
+}
+
+// length is how many entries stand in the lane, those on their way into it included.
 func (l *lane) length() int {
-	return int(min(max(0, l.unread)+int64(len(l.entries)-l.settled+l.coming), math.MaxInt32))
+	return int(min(max(0, l.unread)+max(0, l.more)+int64(l.open+l.coming), math.MaxInt32))
 }
 
 // Reads that find nothing although something is announced are repeated: a replica may lag.
@@ -75,15 +85,25 @@ const (
 // load takes what a read found. lost says that entries which were announced are not there
 // and never will be: somebody removed them.
 func (l *lane) load(found []*item, more bool) (lost int64) {
+	messages := int64(0)
 	for _, it := range found {
-		l.entries = append(l.entries, place{seq: it.seq, item: it})
+		if n := len(l.entries); n == 0 || l.entries[n-1].seq != it.seq {
+			l.entries = append(l.entries, place{seq: it.seq, item: it})
+			messages++
+		}
+		l.entries[len(l.entries)-1].open++
 	}
+	l.open += len(found)
 	if n := len(found); n > 0 {
 		l.read = max(l.read, found[n-1].seq)
-		l.unread = max(0, l.unread-int64(n))
+		l.unread = max(0, l.unread-messages)
+		l.more = max(0, l.more-int64(n)+messages)
 		l.empties = 0
-		if l.unread == 0 && l.read < l.announced {
-			l.unread = 1
+		if l.unread == 0 {
+			l.more = 0
+			if l.read < l.announced {
+				l.unread = 1
+			}
 		}
 		return 0
 	}
@@ -93,9 +113,9 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 	l.empties++
 	if l.read < l.announced && l.empties >= emptyAnnounced {
 		lost = l.unread
-		l.read, l.unread, l.empties = l.announced, 0, 0
+		l.read, l.unread, l.more, l.empties = l.announced, 0, 0, 0
 	} else if l.read >= l.announced && l.empties >= emptyCounted {
-		l.unread, l.empties = 0, 0
+		l.unread, l.more, l.empties = 0, 0, 0
 	}
 	return lost
 }
@@ -103,9 +123,13 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 // settle marks an entry as done. alone says that it must be deleted by itself, because it
 // was taken from the middle of the lane and entries before it stay.
 func (l *lane) settle(it *item) (alone bool) {
-	it.stage = stageSettled
 	at, found := slices.BinarySearchFunc(l.entries, it.seq, func(p place, seq uint64) int { return cmp.Compare(p.seq, seq) })
-	if !found || l.entries[at].item == nil {
+	if !found || l.entries[at].item == nil || it.stage == stageSettled {
+		return false
+	}
+	it.stage = stageSettled
+	l.open--
+	if l.entries[at].open--; l.entries[at].open > 0 {
 		return false
 	}
 	l.settled++

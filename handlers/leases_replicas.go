@@ -280,11 +280,18 @@ func (r *Replicas) get(ctx context.Context, key string) (*hold, error) {
 func (r *Replicas) since(ctx context.Context, shard int) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseCall)
 	defer cancel()
-	latest, err := r.Store.LatestOwner(ctx, shard)
-	if now := r.Now(); latest.Before(now) {
-		return now, err
+	data, _, err := r.Store.StateGet(ctx, intakeKey(shard))
+	if errors.Is(err, schemas.ErrNotFound) {
+		return r.Now(), nil
 	}
-	return latest.Add(1), err
+	if err != nil {
+		return time.Time{}, err
+	}
+	latest, _ := parseIntakeRecord(data) // who reads it for good tells what is wrong with it
+	if now := r.Now(); latest.Since.Before(now) {
+		return now, nil
+	}
+	return latest.Since.Add(1), nil
 }
 
 // serve works while a lease is kept, then gives it back.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -148,10 +149,16 @@ func (h *leaseHandle) FollowLeases(_ context.Context, on func(string, []byte)) (
 	}, nil
 }
 
-func (h *leaseHandle) LatestOwner(_ context.Context, shard int) (time.Time, error) {
+func (h *leaseHandle) StateGet(_ context.Context, key string) (data []byte, revision uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.owners[shard], nil
+	for shard, since := range h.owners {
+		if key == intakeKey(shard) {
+			data, err = json.Marshal(intakeRecord{Since: since})
+			return data, 1, err
+		}
+	}
+	return nil, 0, schemas.ErrNotFound
 }
 
 // fleet is several replicas on one table.

@@ -14,8 +14,8 @@ import (
 // Reading of the ledger.
 const (
 	readAhead    = time.Second // before a slot begins, and up to twice as early; what it must cover is a read, not a wait
-	readMessages = 4000        // of a slot at once
-	readBytes    = 4 << 20     // of memory at once
+	readMessages = 4000        // of a slot at once, of which each may be a page
+	readBytes    = 6 << 20     // of memory at once
 	perMessage   = 1 << 10     // of memory at least
 	headMessages = 64          // of a held lane: as many as probes are chosen from
 	purgeBatch   = 1024        // settled entries at the head that are worth a purge of their own
@@ -30,9 +30,11 @@ type loadedEntry struct {
 	err    error
 }
 
-// boot takes what the ledger and the state store held when the shard was taken: how many
-// entries each lane has, the last sequence of the ledger then, and all breaker states.
-func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, states []storedState) {
+// boot takes what the ledger and the state store held when the shard was taken: how far the
+// intake was settled, how many entries each lane has, the last sequence of the ledger then,
+// and all breaker states.
+func (s *shard) boot(now time.Time, intake checkpoint, counts map[string]uint64, last uint64, states []storedState) {
+	s.intake, s.unseen = intake, intake.far
 	s.followed, s.inherited = last, last
 	for _, subject := range slices.Sorted(maps.Keys(counts)) {
 		l := s.lane(now, subject)
@@ -42,8 +44,11 @@ func (s *shard) boot(now time.Time, counts map[string]uint64, last uint64, state
 		l.unread = int64(counts[subject])
 		if l.kind != schemas.LaneDue {
 			s.want(l)
+			continue
 		}
+		s.unseen -= l.unread
 	}
+	s.unseen = max(0, s.unseen)
 	for _, st := range states {
 		s.restore(now, st)
 	}
@@ -75,8 +80,9 @@ func (s *shard) lane(now time.Time, subject string) *lane {
 	return l
 }
 
-// announced says that an entry is stored, as the follower of the ledger saw it.
-func (s *shard) announced(now time.Time, subject string, seq uint64) {
+// announced says that a message with so many entries is stored, as the follower of the
+// ledger saw it.
+func (s *shard) announced(now time.Time, subject string, seq uint64, entries int) {
 	s.followed = max(s.followed, seq)
 	n, counted := slices.BinarySearch(s.ahead, seq)
 	for n < len(s.ahead) && s.ahead[n] <= seq {
@@ -90,28 +96,28 @@ func (s *shard) announced(now time.Time, subject string, seq uint64) {
 	switch {
 	case l == nil:
 	case seq <= s.forgotten && l.announced == 0 && l.read == 0:
-		l.unread++ // it may be gone with the lane that was forgotten
+		l.count(entries) // it may be gone with the lane that was forgotten
 		if l.kind != schemas.LaneDue {
 			s.want(l)
 		}
 	default:
-		s.announce(l, seq, counted)
+		s.announce(l, seq, entries, counted)
 	}
 }
 
 // appended says that an append of this shard is stored.
-func (s *shard) appended(l *lane, seq uint64) {
-	l.coming--
+func (s *shard) appended(l *lane, seq uint64, entries int) {
+	l.coming -= entries
 	counted := seq <= s.followed
 	if !counted {
 		at, _ := slices.BinarySearch(s.ahead, seq)
 		s.ahead = slices.Insert(s.ahead, at, seq)
 	}
-	s.announce(l, seq, counted)
+	s.announce(l, seq, entries, counted)
 }
 
-func (s *shard) announce(l *lane, seq uint64, counted bool) {
-	l.announce(seq, counted)
+func (s *shard) announce(l *lane, seq uint64, entries int, counted bool) {
+	l.announce(seq, entries, counted)
 	switch {
 	case l.kind == schemas.LaneHeld && l.key != "":
 		s.touch(l)
@@ -186,9 +192,9 @@ func (s *shard) read(l *lane, messages int) {
 	l.reading = true
 	l.reserved = max(64<<10, min(readBytes, s.memory-s.bytes-s.reserved))
 	s.reserved += l.reserved
-	// In memory an entry takes up to twice what it takes in its stream, and small ones more.
+	// In memory a small entry takes three times what it takes in its stream.
 	messages = min(messages, int(l.reserved/perMessage))
-	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved / 2)})
+	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved / 3)})
 }
 
 // loaded takes what a read found. more says that there may be more after it.
@@ -205,6 +211,9 @@ func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, e
 	for i := range found {
 		items[i] = s.fromEntry(now, l, &found[i])
 	}
+	if l.kind == schemas.LaneDue {
+		s.seen(items)
+	}
 	if lost := l.load(items, more); lost > 0 {
 		s.alarm(now, "read ledger", l.subject, fmt.Errorf("%d announced entries are gone: somebody removed them", lost))
 	}
@@ -220,6 +229,17 @@ func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, e
 	s.trim(l)
 	s.touch(l)
 	s.look(now)
+}
+
+// seen takes what was read of inherited pages off the number of those that were not.
+func (s *shard) seen(items []*item) {
+	for i, it := range items {
+		if i > 0 && it.seq == items[i-1].seq && it.seq <= s.inherited {
+			s.unseen--
+		}
+	}
+	s.unseen = max(0, s.unseen)
+	s.intake.dirty = true // its count of what waits has changed
 }
 
 // fromEntry makes an item of an entry. An entry that cannot be read becomes a letter: it
@@ -253,7 +273,7 @@ func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
 // it was stored twice, waits for what becomes of that: a former owner may still hold the
 // twin, and then this entry is all that the next owner has.
 func (s *shard) enter(now time.Time, it *item) {
-	if twin := s.bySource[it.source]; twin != nil && twin.number == it.number {
+	if twin := s.bySource[it.source]; twin != nil && twin.number == it.number && twin.work.LastFailedAt.Equal(it.work.LastFailedAt) {
 		it.stage = stageEcho
 		twin.echoes = append(twin.echoes, it)
 		return
@@ -302,10 +322,10 @@ func (s *shard) trim(l *lane) {
 	s.forgetLane(l)
 }
 
-// stop begins nothing new. It purges what is settled: the next owner would release it
-// again, and only a target that still remembers it would recognise it. And it stores the
-// breakers, or the next owner would wait for outcomes that are known.
-func (s *shard) stop() {
+// stop begins nothing new. It stores and purges what is settled: the next owner would
+// release it again, and only a target that still remembers it would recognise it. And it
+// stores the breakers, or the next owner would wait for outcomes that are known.
+func (s *shard) stop(now time.Time) {
 	s.stopping = true
 	for _, k := range slices.SortedFunc(maps.Keys(s.records), breakerKey.compare) {
 		s.store(k)
@@ -313,6 +333,7 @@ func (s *shard) stop() {
 	for _, subject := range slices.Sorted(maps.Keys(s.lanes)) {
 		s.trim(s.lanes[subject])
 	}
+	s.save(now)
 }
 
 // forgetLane forgets a lane of which nothing is left: a slot, and a held lane once its
@@ -364,7 +385,7 @@ func (it *item) entry() schemas.Entry {
 }
 
 // evict moves the reports that are due last to the ledger when memory or the number of
-// unacknowledged messages fills up: something due in 100 ms must not queue behind what is
+// reports fills up: something due in 100 ms must not queue behind what is
 // due later.
 func (s *shard) evict(now time.Time) {
 	if s.bytes <= s.memory && s.near <= s.maxNear || now.Before(s.evictAt) {
@@ -372,10 +393,8 @@ func (s *shard) evict(now time.Time) {
 	}
 	candidates := make([]*item, 0, len(s.waiting))
 	for _, w := range s.waiting {
-		it := w.it
-		movable := it.stage == stageWaiting && it.lane == nil || it.stage == stageMoving && it.move == moveDeliver
-		if movable && it.wake.Sub(now) > evictAhead {
-			candidates = append(candidates, it)
+		if w.it.movable(now) {
+			candidates = append(candidates, w.it)
 		}
 	}
 	slices.SortFunc(candidates, func(a, b *item) int { return b.wake.Compare(a.wake) })
@@ -385,11 +404,34 @@ func (s *shard) evict(now time.Time) {
 			return
 		}
 		bytes, count = bytes-it.bytes, count-1
-		s.waiting.remove(it)
-		it.due = it.wake
-		s.start(now, it, moveLater)
+		s.postpone(now, it)
 	}
 	s.evictAt = now.Add(evictPause) // all that may move has moved
+}
+
+// movable says whether an item waits in memory for so long that the ledger can have it.
+func (it *item) movable(now time.Time) bool {
+	waits := it.stage == stageWaiting && it.lane == nil || it.stage == stageMoving && it.move == moveDeliver
+	return waits && it.index >= 0 && it.wake.Sub(now) > evictAhead
+}
+
+// postpone moves an item that waits in memory to the ledger.
+func (s *shard) postpone(now time.Time, it *item) {
+	s.waiting.remove(it)
+	it.due = it.wake
+	s.later(now, it)
+}
+
+// unpin moves a report to the ledger that keeps many settled ones in the stream, for
+// example because its target is full.
+func (s *shard) unpin(now time.Time) {
+	for _, b := range s.intake.books {
+		if seq, is := b.pinned(); is {
+			if it := s.bySource[seq]; it != nil && it.book == b && it.movable(now) {
+				s.postpone(now, it)
+			}
+		}
+	}
 }
 
 // evictPause is how long nothing is looked for after everything movable was moved.

@@ -22,6 +22,7 @@ type loop struct {
 	reader   *schemas.Reader
 	lease    Lease
 	holds    func() bool
+	lose     context.CancelCauseFunc // ends the work, because a later owner has the shard
 	signal   func(breakerKey, *schemas.Success)
 	purges   oneByOne
 
@@ -38,13 +39,15 @@ type loop struct {
 }
 
 type intakeReport struct {
+	part    int
+	anew    bool // no report: all that are in the stream come once more
 	failure schemas.Failure
-	settle  func()
 }
 
 type announcement struct {
 	subject  string
 	sequence uint64
+	entries  int
 }
 
 // Sizes of the loop's queues.
@@ -75,8 +78,12 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	defer stopChores()
 	l.tidyStop = chores
 	defer l.mail.close()
-	ctx, lose := context.WithCancelCause(ctx)
-	defer lose(nil)
+	ctx, l.lose = context.WithCancelCause(ctx)
+	defer l.lose(nil)
+	intake, err := l.claim(ctx)
+	if err != nil {
+		return fmt.Errorf("shard %d: claim the failures: %w", l.shard.index, err)
+	}
 	counts, last, err := l.bus.LaneCounts(ctx, l.shard.index)
 	if err != nil {
 		return fmt.Errorf("shard %d: list the ledger: %w", l.shard.index, err)
@@ -85,17 +92,17 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("shard %d: read breakers: %w", l.shard.index, err)
 	}
-	l.shard.boot(l.clock.Now(), counts, last, states)
-	stopFollow, err := l.bus.FollowLedger(ctx, l.shard.index, last+1, func(subject string, sequence uint64, _ int) {
+	l.shard.boot(l.clock.Now(), intake, counts, last, states)
+	stopFollow, err := l.bus.FollowLedger(ctx, l.shard.index, last+1, func(subject string, sequence uint64, entries int) {
 		select {
-		case l.follow <- announcement{subject, sequence}:
+		case l.follow <- announcement{subject, sequence, entries}:
 		case <-chores.Done():
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("shard %d: follow the ledger: %w", l.shard.index, err)
 	}
-	stopIntake, err := l.bus.Intake(ctx, l.shard.index, l.lease.Since, l.read(ctx), lose)
+	stopIntake, err := l.readIntake(ctx, intake.books)
 	if err != nil {
 		stopChores() // else the follower may wait for the loop, and this for the follower
 		stopFollow()
@@ -107,22 +114,41 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 	stopChores()
 	stopFollow()
 	l.chores.Wait()
-	if why := context.Cause(ctx); errors.Is(why, schemas.ErrConflict) {
+	if why := context.Cause(ctx); errors.Is(why, schemas.ErrConflict) || errors.Is(why, errLostEnd) {
 		return fmt.Errorf("shard %d: %w", l.shard.index, why)
 	}
 	return nil
 }
 
-// read parses reports outside of the loop, and waits while the loop has enough.
-func (l *loop) read(ctx context.Context) func(schemas.Report) {
-	return func(r schemas.Report) {
-		l.clock.Saw(r.Time, time.Now())
-		report := intakeReport{failure: l.reader.Failure(&r.Stored), settle: r.Settle}
-		select {
-		case l.reports <- report:
-		case <-ctx.Done():
+// readIntake reads all parts of the intake.
+func (l *loop) readIntake(ctx context.Context, books []*intakeBook) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var stops []func()
+	stop = func() {
+		cancel() // a reader may wait for the loop
+		for _, stop := range stops {
+			stop()
 		}
 	}
+	for part, b := range books {
+		hand := func(r intakeReport) {
+			select {
+			case l.reports <- r:
+			case <-ctx.Done():
+			}
+		}
+		// Parsed outside of the loop, and waiting while the loop has enough.
+		one, err := l.bus.Intake(ctx, b.filters, func(m schemas.Stored) {
+			l.clock.Saw(m.Time, time.Now())
+			hand(intakeReport{part: part, failure: l.reader.Failure(&m)})
+		}, func() { hand(intakeReport{part: part, anew: true}) })
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		stops = append(stops, one)
+	}
+	return stop, nil
 }
 
 // work is the loop while the shard is owned.
@@ -141,7 +167,7 @@ func (l *loop) work(ctx context.Context) {
 		case r := <-l.intake():
 			l.take(r)
 		case a := <-l.follow:
-			l.shard.announced(l.clock.Now(), a.subject, a.sequence)
+			l.shard.announced(l.clock.Now(), a.subject, a.sequence, a.entries)
 		case <-l.mail.signal:
 		case <-timer.C:
 		}
@@ -189,7 +215,13 @@ func (l *loop) intake() <-chan intakeReport {
 // first: new policies apply to what fails after they were set.
 func (l *loop) take(r intakeReport) {
 	l.deliver()
-	l.shard.failure(l.clock.Now(), &r.failure, r.settle)
+	if r.anew {
+		l.shard.intake.books[r.part].seen = 0
+		return
+	}
+	if err := l.shard.failure(l.clock.Now(), r.part, &r.failure); err != nil {
+		l.lose(err)
+	}
 }
 
 func (l *loop) deliver() {
@@ -203,7 +235,7 @@ func (l *loop) drain() {
 	for range batch {
 		select {
 		case a := <-l.follow:
-			l.shard.announced(l.clock.Now(), a.subject, a.sequence)
+			l.shard.announced(l.clock.Now(), a.subject, a.sequence, a.entries)
 			continue
 		default:
 		}
@@ -223,14 +255,14 @@ const handOver = 1500 * time.Millisecond
 
 // settle ends the shard: nothing new is begun, what is in flight gets its answer.
 func (l *loop) settle(grace time.Duration) {
-	l.shard.stop()
+	l.shard.stop(l.clock.Now())
 	deadline, soon := time.NewTimer(grace), time.NewTimer(min(grace, handOver))
 	defer deadline.Stop()
 	defer soon.Stop()
 	for late := false; ; {
 		l.turn(nil)
 		if l.shard.flying == 0 && !l.shard.storing() {
-			break
+			return
 		}
 		if late && l.asking == 0 {
 			return
@@ -244,11 +276,6 @@ func (l *loop) settle(grace time.Duration) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	// The last acknowledgements must have left before the shard is given back. If they
-	// have not, their messages are delivered again and recognised.
-	_ = l.bus.Flush(ctx)
 }
 
 // execute does what the shard wants done.
@@ -289,8 +316,12 @@ func (l *loop) do(e *effect) {
 		})
 	case effObserve:
 		l.observer.Observe(e.event)
-	case effSettle:
-		e.settle()
+	case effCheckpoint:
+		data, revision := e.data, e.revision
+		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.saveCheckpoint(ctx, data, revision) })
+	case effTrim:
+		trim := *e
+		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.trimIntake(ctx, trim) })
 	case effRead:
 		lane, from, messages, bytes := e.lane, e.from, e.messages, e.bytes
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, lane, from, messages, bytes) })

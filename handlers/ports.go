@@ -19,16 +19,17 @@ type Bus interface {
 	Request(m schemas.Message, timeout time.Duration, done func(schemas.Message, error))
 	// Owner is the stream that stores a subject, ErrNotFound if none does.
 	Owner(ctx context.Context, subject string) (string, error)
-	Flush(ctx context.Context) error
 
-	// Intake calls over when a later owner took the shard: nothing comes any more.
-	Intake(ctx context.Context, shard int, since time.Time, on func(schemas.Report), over func(error)) (stop func(), err error)
+	// Intake delivers all reports on filters that are in the stream and then each new one,
+	// in order. It may have to begin anew, and calls anew before it does.
+	Intake(ctx context.Context, filters []string, on func(schemas.Stored), anew func()) (stop func(), err error)
+	PurgeIntake(ctx context.Context, filters []string, before uint64) error
 	Successes(ctx context.Context, on func(schemas.Report)) (stop func(), err error)
 
 	FollowAcks(ctx context.Context, stream, consumer string, on func(sequence uint64)) (stop func(), err error)
 
 	LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error)
-	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, size int)) (stop func(), err error)
+	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error)
 	ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error)
 	PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error)
 	DeleteEntry(ctx context.Context, shard int, sequence uint64) error
@@ -82,6 +83,6 @@ type LeaseStore interface {
 	Withdraw(ctx context.Context, key string) error
 	// FollowLeases tells of every lease held, taken, kept or freed (value nil).
 	FollowLeases(ctx context.Context, on func(key string, value []byte)) (stop func(), err error)
-	// LatestOwner is when the latest owner of a shard became it, zero if there was none.
-	LatestOwner(ctx context.Context, shard int) (time.Time, error)
+	// StateGet reads a value of the state store, where the owners of shards leave a trace.
+	StateGet(ctx context.Context, key string) (data []byte, revision uint64, err error)
 }

@@ -86,16 +86,17 @@ func (s *shard) publish(it *item, m schemas.Message) {
 // append is how an item is written to the ledger: into a lane of this shard, or handed
 // over to the one that is home to its breaker.
 func (s *shard) append(now time.Time, it *item) schemas.Message {
+	if it.move == moveLater {
+		return s.pageMessage(now, it)
+	}
 	e := it.entry()
 	switch it.move {
 	case moveOver:
 		return e.Message(s.subjects.Signal(s.subjects.Partition(it.key, s.shards)))
 	case moveHold:
 		it.into = s.openLane(now, breakerKey{it.policyName(), it.key})
-	case movePark:
-		it.into = s.lane(now, s.subjects.DeadLane(s.index))
 	default:
-		it.into = s.lane(now, s.subjects.Due(s.index, slotSecond(it.due.UnixNano(), now.UnixNano())))
+		it.into = s.lane(now, s.subjects.DeadLane(s.index))
 	}
 	it.into.coming++
 	return e.Message(it.into.subject)
@@ -219,10 +220,13 @@ func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
 	case moveDrop:
 		s.conclude(now, it, schemas.KindDiscarded)
 	case moveHold:
-		s.appended(it.into, ack.Sequence)
+		s.appended(it.into, ack.Sequence, 1)
 		s.conclude(now, it, schemas.KindHeld)
-	case moveLater, movePark:
-		s.appended(it.into, ack.Sequence)
+	case moveLater:
+		s.appended(it.into, ack.Sequence, it.paged())
+		s.finishPage(now, it)
+	case movePark:
+		s.appended(it.into, ack.Sequence, 1)
 		s.finish(now, it)
 	case moveOver:
 		s.finish(now, it)
@@ -302,8 +306,11 @@ func (s *shard) failed(now time.Time, it *item, err error) {
 		}
 		s.fault(now, "report a failed request", it, err)
 	default:
-		it.into.coming--
+		it.into.coming -= it.paged()
 		s.fault(now, "append to ledger", it, err)
+		if s.tearPage(now, it, err) {
+			return
+		}
 	}
 	s.again(now, it)
 }

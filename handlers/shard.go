@@ -14,9 +14,9 @@ type shardConfig struct {
 	shards   int
 	subjects schemas.Subjects
 	sealer   *schemas.Sealer
-	near     time.Duration // waits up to this stay in memory, unacknowledged
+	near     time.Duration // waits up to this stay in memory, and their reports in the stream
 	memory   int64         // bytes that items may take
-	maxNear  int           // items that may wait in memory, well under MaxAckPending
+	maxNear  int           // reports that may wait in memory
 	inflight int           // publishes without an answer
 	view     *view
 }
@@ -34,13 +34,17 @@ type shard struct {
 	bytes    int64
 	reserved int64 // bytes that reads of the ledger may bring, over all lanes
 	flying   int   // publishes without an answer
-	near     int   // reports that wait unacknowledged
+	near     int   // reports that are not settled
+
+	intake checkpoint
 
 	lanes   map[string]*lane // by subject
 	slots   calendar         // not yet near
 	wanting []*lane          // lanes to be read as soon as there is room, slots in order
+	pages   map[int64]*item  // by slot, the first item of the page that others may still join
 	held    map[breakerKey]*lane
-	unnamed int // held lanes whose key is not known yet
+	unnamed int   // held lanes whose key is not known yet
+	unseen  int64 // entries of inherited pages besides the first of each, until they are read
 
 	inherited uint64   // last sequence when the shard was taken over
 	followed  uint64   // sequence up to which the ledger was followed
@@ -68,6 +72,7 @@ func newShard(c shardConfig, p *Policies) *shard {
 		shardConfig: c,
 		bySource:    map[uint64]*item{},
 		lanes:       map[string]*lane{},
+		pages:       map[int64]*item{},
 		held:        map[breakerKey]*lane{},
 		sets:        map[string]*strategies.BreakerSet{},
 		records:     map[breakerKey]*stateRecord{},
@@ -140,19 +145,22 @@ func (s *shard) alarm(now time.Time, op, subject string, err error) {
 	s.observe(Event{Kind: EventAlarm, At: now, Op: op, Subject: subject, Err: err})
 }
 
-// failure takes a report from the intake stream.
-func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
-	if it := s.bySource[f.Sequence]; it != nil {
-		// The same sequence again after a lost ack or a restart of the server: it is
-		// being handled already, and only the newer delivery can still be acknowledged.
-		// What is handled as an entry of the ledger is stored there, and ends there.
-		if it.settle != nil {
-			it.settle = settle
-		} else {
-			s.emit(effect{kind: effSettle, settle: settle})
-		}
+// failure takes a report from a part of the intake stream. An error means that what is
+// known of the stream is not so any more.
+func (s *shard) failure(now time.Time, part int, f *schemas.Failure) error {
+	book := s.intake.books[part]
+	fresh, err := book.arrive(f.Sequence, f.At)
+	if err != nil {
+		s.alarm(now, "read failures", f.Intake, err)
+	}
+	if !fresh {
+		return err
+	}
+	if it := s.bySource[f.Sequence]; it != nil && it.work.LastFailedAt.Equal(f.LastFailedAt) {
+		// A former owner moved it to the ledger, and its entry is being handled already.
+		s.settled(now, book, f.Sequence)
 		s.observe(Event{Kind: EventDuplicate, At: now, Policy: it.policyName(), Subject: it.work.Subject, ID: it.work.ID})
-		return
+		return nil
 	}
 	p := s.policyFor(f.Subject)
 	if f.Sealed && !delivers(p, &f.Work, f.Intake) {
@@ -160,7 +168,7 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 		p = s.policyFor(f.Subject)
 	}
 	it := &item{
-		work: f.Work, policy: p, settle: settle, source: f.Sequence, index: -1, next: f.Fallback,
+		work: f.Work, policy: p, book: book, source: f.Sequence, index: -1, next: f.Fallback,
 		number: f.Delivery + 1, faults: f.Faults, truncated: f.Truncated, kind: schemas.KindDead, due: f.At,
 	}
 	s.account(it)
@@ -168,6 +176,7 @@ func (s *shard) failure(now time.Time, f *schemas.Failure, settle func()) {
 	s.near++
 	s.admit(now, it, f)
 	s.look(now)
+	return nil
 }
 
 // admit decides what follows from a report.
@@ -267,7 +276,7 @@ func (s *shard) place(now time.Time, it *item) {
 		near = max(near, 2*readAhead+time.Second) // what was read ahead of its slot must not go back there
 	}
 	if it.due.Sub(now) > near {
-		s.start(now, it, moveLater)
+		s.later(now, it)
 		return
 	}
 	it.wake = it.due
@@ -307,10 +316,10 @@ func (s *shard) finish(now time.Time, it *item) {
 		}
 		s.trim(l)
 		s.touch(l)
-	} else if it.settle != nil {
+	} else if it.book != nil {
 		s.near--
-		s.emit(effect{kind: effSettle, settle: it.settle})
-		it.settle = nil
+		s.settled(now, it.book, it.source)
+		it.book = nil
 	}
 	it.stage, it.echoes = stageSettled, nil
 	it.forget()
@@ -332,6 +341,9 @@ func (s *shard) tick(now time.Time) {
 		s.wakeBreakers(now)
 		s.judgeAcks(now)
 		s.evict(now)
+		s.unpin(now)
+		s.closePages(now)
+		s.save(now)
 	}
 	s.look(now)
 	s.pump(now)
@@ -347,7 +359,7 @@ func (s *shard) pump(now time.Time) {
 		}
 		s.waiting.remove(it)
 		if s.stopping && it.stage == stageWaiting {
-			continue // unacknowledged: the next owner gets it
+			continue // it is not settled: the next owner reads it again
 		}
 		s.wake(now, it)
 	}
@@ -393,6 +405,7 @@ func (s *shard) next(now time.Time) time.Time {
 		sooner(t)
 	}
 	sooner(s.nextAck())
+	sooner(s.nextSave())
 	for _, set := range s.sets {
 		if n := set.Next(); n != 0 {
 			sooner(time.Unix(0, n))

@@ -116,8 +116,8 @@ func (c *simCheck) shard(o *simOwner) {
 		c.failf("", "shard %d: %d breakers were not looked at", s.index, len(s.dirty))
 	}
 	for _, l := range s.lanes {
-		if l.coming < 0 || l.settled < 0 || l.settled > len(l.entries) {
-			c.failf("", "lane %s: coming %d, settled %d of %d", l.subject, l.coming, l.settled, len(l.entries))
+		if l.coming < 0 || l.settled < 0 || l.settled > len(l.entries) || l.open < len(l.entries)-l.settled {
+			c.failf("", "lane %s: coming %d, settled %d of %d, open %d", l.subject, l.coming, l.settled, len(l.entries), l.open)
 		}
 	}
 	if c.w.cfg.zombies {

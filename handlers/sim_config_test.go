@@ -23,6 +23,7 @@ type simConfig struct {
 	remote   float64       // chance that another replica owns a shard, which hears of successes by the ledger
 
 	works            int
+	crowded          bool          // many fail at the same moment
 	active           time.Duration // faults and new work come within this time
 	poisonEverywhere bool          // also on fallbacks
 	policies         *Policies
@@ -56,6 +57,7 @@ func drawConfig(rng *rand.Rand) simConfig {
 		latency: pick(0, 2*time.Millisecond, 20*time.Millisecond), takeover: pick(time.Second, 10*time.Second), work: pick(10*time.Millisecond, time.Second),
 		works: 5 + rng.IntN(40), active: pick(30*time.Second, 2*time.Minute, 5*time.Minute), poisonEverywhere: maybe(0.5), remote: 0.5,
 	}
+	c.crowded = maybe(0.3)
 	if maybe(0.2) {
 		c.capacity = 1 + rng.IntN(5)
 	}
@@ -104,10 +106,10 @@ func (c *simConfig) drawFaults(rng *rand.Rand) {
 	}
 	c.rates = simRates{
 		lost: rate(0.1), unanswered: rate(0.1), late: rate(0.05), slow: rate(0.2), choreLost: rate(0.2), choreBlind: rate(0.2),
-		staleRead: rate(0.5), lag: rate(0.5), redelivered: rate(0.1), ackLost: rate(0.1), twice: rate(0.1), lateReport: rate(0.1),
+		staleRead: rate(0.5), lag: rate(0.5), twice: rate(0.1), lateReport: rate(0.1),
 	}
 	r := &c.rates
-	c.repeats = r.redelivered+r.ackLost+r.twice+r.unanswered+r.late+r.slow+r.lost > 0
+	c.repeats = r.twice+r.unanswered+r.late+r.slow+r.lost > 0
 	if rng.Float64() < 0.5 {
 		c.kills = 1 + rng.IntN(4)
 		c.zombies = true

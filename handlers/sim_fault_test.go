@@ -9,18 +9,16 @@ import (
 
 // simRates are the chances of what may go wrong at any single step.
 type simRates struct {
-	lost        float64 // a publish is not stored, and times out
-	unanswered  float64 // a publish is stored, and times out
-	late        float64 // a publish is stored after it timed out
-	slow        float64 // a publish takes long, but not too long
-	choreLost   float64 // a request fails and did nothing
-	choreBlind  float64 // a request fails and did its work
-	staleRead   float64 // a read misses the newest entries
-	lag         float64 // the follower lags
-	redelivered float64 // a report is delivered again although nobody asked
-	ackLost     float64
-	twice       float64 // a worker reports twice
-	lateReport  float64 // a worker reports minutes later
+	lost       float64 // a publish is not stored, and times out
+	unanswered float64 // a publish is stored, and times out
+	late       float64 // a publish is stored after it timed out
+	slow       float64 // a publish takes long, but not too long
+	choreLost  float64 // a request fails and did nothing
+	choreBlind float64 // a request fails and did its work
+	staleRead  float64 // a read misses the newest entries
+	lag        float64 // the follower lags
+	twice      float64 // a worker reports twice
+	lateReport float64 // a worker reports minutes later
 }
 
 type simFaultKind uint8

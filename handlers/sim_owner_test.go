@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,9 +16,10 @@ type simOwner struct {
 	w      *simWorld
 	shard  int
 	loop   *loop
-	alive  bool // a dead owner hears nothing any more
-	leased bool // it may tick; a deposed owner still hears the answers to what it began
-	fed    bool // it has the consumer of its shard
+	alive  bool   // a dead owner hears nothing any more
+	leased bool   // it may tick; a deposed owner still hears the answers to what it began
+	fed    bool   // it reads the reports of its shard
+	read   uint64 // up to which sequence
 	name   int
 
 	turning bool
@@ -51,15 +53,36 @@ func (w *simWorld) own(index int) {
 	w.zombies++
 	o := &simOwner{w: w, shard: index, alive: true, leased: true, name: w.zombies}
 	w.owners[index] = o
+	ended, end := context.WithCancel(context.Background())
+	end() // the pauses of chores are real time and end at once
 	o.loop = &loop{
 		bus: simBus{w: w, faulty: true}, clock: w.engine.clock, observer: w.engine.observer, reader: w.engine.reader,
-		mail: mailbox{signal: make(chan struct{}, 1)}, tidyStop: context.Background(), lease: Lease{Shard: index, Since: w.now},
+		mail: mailbox{signal: make(chan struct{}, 1)}, tidyStop: ended, lease: Lease{Shard: index, Since: w.now.Add(time.Duration(w.zombies))},
+		purges: make(oneByOne, 1), lose: func(error) { o.lost() },
 		shard: newShard(shardConfig{
 			index: index, shards: w.cfg.shards, subjects: simSubjects, sealer: w.engine.sealer, near: w.cfg.near,
 			memory: w.cfg.memory, maxNear: w.cfg.maxNear, inflight: w.cfg.inflight, view: w.engine.view,
 		}, w.engine.policies.Load()),
 	}
 	w.tracef("shard %d: owner %d takes over", index, o.name)
+	w.after(w.latency(), func() { w.claim(o) })
+}
+
+// claim goes on once the shard is claimed.
+func (w *simWorld) claim(o *simOwner) {
+	if !o.alive {
+		return
+	}
+	index := o.shard
+	intake, err := o.loop.claim(context.Background())
+	if errors.Is(err, schemas.ErrConflict) {
+		o.lost()
+		return
+	}
+	if err != nil {
+		w.after(time.Second, func() { w.claim(o) })
+		return
+	}
 	counts, last := w.streams.ledger.counts(index)
 	w.after(w.latency(), func() {
 		states, err := o.loop.states(context.Background())
@@ -74,8 +97,8 @@ func (w *simWorld) own(index int) {
 				w.engine.loops[index] = o.loop
 			}
 			o.fed = true
-			w.streams.intake[index].renew()
-			o.do(func(s *shard, now time.Time) { s.boot(now, counts, last, states) })
+			w.readers = append(slices.DeleteFunc(w.readers, func(o *simOwner) bool { return !o.alive }), o)
+			o.do(func(s *shard, now time.Time) { s.boot(now, intake, counts, last, states) })
 			w.streams.ledger.follow(o, last+1)
 		})
 	})
@@ -147,12 +170,15 @@ func (o *simOwner) feed() {
 		if !o.fed || o.loop.shard.full() || o.loop.shard.stopping {
 			return
 		}
-		r, ok := o.w.streams.intake[o.shard].take()
+		m, ok := o.w.streams.intake[o.shard].next(o.read + 1)
 		if !ok {
 			return
 		}
-		f := o.loop.reader.Failure(&r.Stored)
-		o.loop.shard.failure(o.w.now, &f, r.Settle)
+		o.read = m.Sequence
+		f := o.loop.reader.Failure(&m)
+		if err := o.loop.shard.failure(o.w.now, 0, &f); err != nil {
+			o.w.check.failf("", "shard %d: %v", o.shard, err)
+		}
 	}
 	o.wake()
 }
@@ -175,10 +201,16 @@ func (o *simOwner) unlist() {
 	}
 }
 
+// lost is how an owner learns that another one has its shard.
+func (o *simOwner) lost() {
+	o.w.tracef("shard %d: owner %d learns of a later one", o.shard, o.name)
+	o.fed, o.leased = false, false
+}
+
 // depose lets another owner take over while this one goes on for a while. One that does
 // not know of it keeps acting; one that does only hears answers.
 func (o *simOwner) depose(d time.Duration, knows bool) {
-	o.fed, o.leased = false, !knows
+	o.fed, o.leased = !knows, !knows
 	o.unlist()
 	o.w.own(o.shard)
 	o.w.after(d, func() { o.alive = false })
@@ -207,8 +239,14 @@ func (o *simOwner) effect(e effect) {
 		})
 	case effObserve:
 		w.check.observe(o, e.event)
-	case effSettle:
-		e.settle()
+	case effCheckpoint:
+		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
+			return o.loop.saveCheckpoint(ctx, e.data, e.revision), nil
+		})
+	case effTrim:
+		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
+			return o.loop.trimIntake(ctx, e), nil
+		})
 	case effRead:
 		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
 			return o.loop.readLane(ctx, e.lane, e.from, e.messages, e.bytes), nil
@@ -312,6 +350,17 @@ func (b simBus) DeleteEntry(_ context.Context, _ int, sequence uint64) error {
 	})
 }
 
+func (b simBus) PurgeIntake(_ context.Context, filters []string, before uint64) error {
+	return b.try(func() error {
+		for shard, q := range b.w.streams.intake {
+			if slices.Contains(filters, simSubjects.Intake(shard, ">")) {
+				q.purge(before)
+			}
+		}
+		return nil
+	})
+}
+
 func (b simBus) StateList(_ context.Context, filter string, each func(string, []byte, uint64)) error {
 	for _, key := range b.w.streams.state.keys() {
 		if strings.HasPrefix(key, strings.TrimSuffix(filter, ">")) {
@@ -333,7 +382,7 @@ func (b simBus) StateGet(_ context.Context, key string) ([]byte, uint64, error) 
 func (b simBus) StatePut(_ context.Context, key string, data []byte, revision uint64) (next uint64, err error) {
 	err = b.try(func() error {
 		next, err = b.w.streams.state.put(key, data, revision)
-		if err == nil {
+		if err == nil && strings.HasPrefix(key, "breaker.") {
 			b.w.check.stored(key, data)
 		}
 		return err
@@ -344,6 +393,9 @@ func (b simBus) StatePut(_ context.Context, key string, data []byte, revision ui
 func (b simBus) StateDelete(_ context.Context, key string, revision uint64) error {
 	return b.try(func() error { return b.w.streams.state.delete(key, revision) })
 }
+
+// simAckWait is when a success report that was not settled comes again.
+const simAckWait = 90 * time.Second
 
 // succeeded hands a success report to the engine; it comes again until it is settled.
 func (w *simWorld) succeeded(m schemas.Stored) {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,8 +14,8 @@ import (
 // simStreams is JetStream in memory, as far as a shard can tell the difference.
 type simStreams struct {
 	w        *simWorld
-	intake   []*simQueue // by shard
-	reports  uint64      // last sequence of the intake stream
+	intake   []*simIntake // by shard
+	reports  uint64       // last sequence of the intake stream
 	ledger   simLedger
 	work     simStream
 	dead     simStream
@@ -25,7 +26,7 @@ type simStreams struct {
 func newSimStreams(w *simWorld) *simStreams {
 	s := &simStreams{w: w, ledger: simLedger{w: w, lanes: map[string][]schemas.Stored{}}, state: simBucket{values: map[string]simValue{}}}
 	for range w.cfg.shards {
-		s.intake = append(s.intake, &simQueue{w: w, unsettled: map[uint64]*simReport{}})
+		s.intake = append(s.intake, &simIntake{w: w})
 	}
 	for _, stream := range []*simStream{&s.work, &s.dead, &s.outcomes} {
 		stream.ids = map[string]simTwin{}
@@ -129,81 +130,41 @@ func (s *simStream) store(now time.Time, m schemas.Message) (schemas.Stored, sch
 	return schemas.Stored{Message: m, Sequence: s.seq, Time: now}, schemas.Ack{Sequence: s.seq}
 }
 
-// simQueue is the work queue of one shard with its one consumer.
-type simQueue struct {
-	w         *simWorld
-	unsettled map[uint64]*simReport
-	ready     []uint64
-	consumer  int // rises with every new consumer; older ones are gone
+// simIntake is one shard's part of the stream of failures.
+type simIntake struct {
+	w       *simWorld
+	reports []schemas.Stored // not removed
 }
 
-type simReport struct {
-	stored     schemas.Stored
-	deliveries int
-}
-
-// simAckWait is that of the shards' consumers.
-const simAckWait = 90 * time.Second
-
-func (q *simQueue) add(m schemas.Stored) {
-	q.unsettled[m.Sequence] = &simReport{stored: m}
-	q.ready = append(q.ready, m.Sequence)
-	q.announce(m.Subject)
-}
-
-func (q *simQueue) announce(subject string) {
-	shard, _, err := simSubjects.ParseIntake(subject)
-	if o := q.w.owners[shard]; err == nil && o != nil {
-		q.w.after(q.w.latency(), o.wake)
+func (q *simIntake) add(m schemas.Stored) {
+	q.reports = append(q.reports, m)
+	shard, _, err := simSubjects.ParseIntake(m.Subject)
+	if err != nil {
+		q.w.check.failf("", "%v", err)
+	}
+	for _, o := range q.w.readers {
+		if o.shard == shard {
+			q.w.after(q.w.latency(), o.wake)
+		}
 	}
 }
 
-// renew makes a new consumer: everything unacknowledged is available again.
-func (q *simQueue) renew() {
-	q.consumer++
-	q.ready = q.ready[:0]
-	for seq, r := range q.unsettled {
-		r.deliveries++ // timers of the former consumer mean nothing
-		q.ready = append(q.ready, seq)
+// next is the first report from a sequence on.
+func (q *simIntake) next(from uint64) (schemas.Stored, bool) {
+	i, _ := q.find(from)
+	if i == len(q.reports) {
+		return schemas.Stored{}, false
 	}
-	slices.Sort(q.ready)
+	return q.reports[i], true
 }
 
-// take hands out the next report and watches over its acknowledgement.
-func (q *simQueue) take() (schemas.Report, bool) {
-	for len(q.ready) > 0 {
-		seq := q.ready[0]
-		q.ready = q.ready[1:]
-		r := q.unsettled[seq]
-		if r == nil {
-			continue
-		}
-		r.deliveries++
-		delivery, consumer := r.deliveries, q.consumer
-		again := func() {
-			if q.unsettled[seq] == r && r.deliveries == delivery && consumer == q.consumer {
-				q.ready = append(q.ready, seq)
-				q.announce(r.stored.Subject)
-			}
-		}
-		q.w.after(simAckWait, again)
-		if q.w.chance(q.w.faults.rates.redelivered) {
-			q.w.after(q.w.between(0, 10*time.Second), again)
-		}
-		return schemas.Report{Stored: r.stored, Settle: func() { q.settle(seq, consumer) }}, true
-	}
-	return schemas.Report{}, false
+func (q *simIntake) purge(before uint64) {
+	i, _ := q.find(before)
+	q.reports = q.reports[i:]
 }
 
-func (q *simQueue) settle(seq uint64, consumer int) {
-	if q.w.chance(q.w.faults.rates.ackLost) {
-		return
-	}
-	q.w.after(q.w.latency(), func() {
-		if consumer == q.consumer {
-			delete(q.unsettled, seq)
-		}
-	})
+func (q *simIntake) find(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(q.reports, seq, func(m schemas.Stored, seq uint64) int { return cmp.Compare(m.Sequence, seq) })
 }
 
 // simLedger is the ledger: lanes of entries, without deduplication, and its followers.
@@ -226,18 +187,33 @@ func (l *simLedger) append(m schemas.Message) schemas.Ack {
 	l.writes++
 	stored := schemas.Stored{Message: m, Sequence: l.seq, Time: l.w.now}
 	l.lanes[m.Subject] = append(l.lanes[m.Subject], stored)
-	l.w.check.entered(&stored)
+	if n := schemas.PageEntries(m.Header); n > 1 {
+		l.w.check.counts["pages"]++
+		l.w.check.counts["entries in pages"] += n
+	}
+	eachEntry(&stored, l.w.check.entered)
 	for _, f := range l.followers {
 		if strings.HasPrefix(m.Subject, f.prefix) {
-			f.tell(m.Subject, l.seq)
+			f.tell(&stored)
 		}
 	}
 	return schemas.Ack{Sequence: l.seq}
 }
 
-// tell announces an entry after a while and in order, unless it is gone by then.
-func (f *simFollower) tell(subject string, seq uint64) {
-	w := f.owner.w
+// eachEntry calls do for every entry of a message, or for the message if it is no entry.
+func eachEntry(m *schemas.Stored, do func(*schemas.Stored)) {
+	entries, err := schemas.ReadPage(*m)
+	if err != nil {
+		entries = []schemas.Stored{*m}
+	}
+	for i := range entries {
+		do(&entries[i])
+	}
+}
+
+// tell announces a message after a while and in order, unless it is gone by then.
+func (f *simFollower) tell(m *schemas.Stored) {
+	w, subject, seq, entries := f.owner.w, m.Subject, m.Sequence, schemas.PageEntries(m.Header)
 	sent := w.faults.lag()
 	at := w.now.Add(sent + w.latency())
 	if at.Before(f.last) {
@@ -248,7 +224,7 @@ func (f *simFollower) tell(subject string, seq uint64) {
 	w.after(sent, func() { _, found = w.streams.ledger.find(subject, seq) })
 	w.after(at.Sub(w.now), func() {
 		if found {
-			f.owner.do(func(s *shard, now time.Time) { s.announced(now, subject, seq) })
+			f.owner.do(func(s *shard, now time.Time) { s.announced(now, subject, seq, entries) })
 		}
 	})
 }
@@ -270,8 +246,8 @@ func (l *simLedger) follow(o *simOwner, from uint64) {
 		}
 	}
 	slices.SortFunc(missed, func(a, b schemas.Stored) int { return int(int64(a.Sequence) - int64(b.Sequence)) })
-	for _, m := range missed {
-		f.tell(m.Subject, m.Sequence)
+	for i := range missed {
+		f.tell(&missed[i])
 	}
 	l.followers = append(slices.DeleteFunc(l.followers, func(f *simFollower) bool { return !f.owner.alive }), f)
 }
@@ -308,7 +284,7 @@ func (l *simLedger) read(subject string, from uint64, most, bytes int) []schemas
 func (l *simLedger) purge(subject string, before uint64) uint64 {
 	i, _ := l.find(subject, before)
 	for n := range i {
-		l.w.check.left(&l.lanes[subject][n])
+		eachEntry(&l.lanes[subject][n], l.w.check.left)
 	}
 	l.drop(subject, 0, i)
 	return uint64(i)
@@ -317,7 +293,7 @@ func (l *simLedger) purge(subject string, before uint64) uint64 {
 func (l *simLedger) remove(seq uint64) {
 	for subject := range l.lanes {
 		if i, found := l.find(subject, seq); found {
-			l.w.check.left(&l.lanes[subject][i])
+			eachEntry(&l.lanes[subject][i], l.w.check.left)
 			l.drop(subject, i, i+1)
 			return
 		}

@@ -115,7 +115,11 @@ func (w *simWorld) plan() {
 			name: fmt.Sprintf("w%d", i), subject: simTargets[w.rng.IntN(len(simTargets))],
 			nature: simNature(w.rng.IntN(int(natures))), named: w.rng.IntN(2) == 0,
 		}
-		w.after(w.between(0, c.active), func() { w.workers.fail(work) })
+		at := w.between(0, c.active)
+		if c.crowded {
+			at -= at % (20 * time.Second)
+		}
+		w.after(at, func() { w.workers.fail(work) })
 	}
 	w.planWindows()
 	for range c.kills {
@@ -165,7 +169,7 @@ func (w *simWorld) kill() {
 	if !o.alive {
 		return // its shard has no owner at the moment
 	}
-	how := w.rng.IntN(4)
+	how := w.rng.IntN(5)
 	if !o.fed {
 		how = 0
 	}
@@ -174,7 +178,7 @@ func (w *simWorld) kill() {
 		o.end()
 	case 1:
 		w.tracef("shard %d: owner %d gives back", o.shard, o.name)
-		o.loop.shard.stop()
+		o.loop.shard.stop(w.now)
 		w.after(8*time.Second, func() {
 			if o.alive {
 				o.end()
@@ -182,6 +186,10 @@ func (w *simWorld) kill() {
 		})
 		o.wake()
 	case 2:
+		w.tracef("shard %d: owner %d reads anew", o.shard, o.name)
+		o.read, o.loop.shard.intake.books[0].seen = 0, 0
+		o.wake()
+	case 3:
 		o.depose(w.between(0, 20*time.Second), true)
 	default:
 		o.depose(w.between(0, 20*time.Second), false)

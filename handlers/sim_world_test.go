@@ -23,6 +23,7 @@ type simWorld struct {
 	streams *simStreams
 	engine  *Engine
 	owners  []*simOwner // of each shard, the present one
+	readers []*simOwner // of reports, former owners that do not know it included
 	zombies int
 	workers *simWorkers
 	check   *simCheck

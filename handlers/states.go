@@ -64,9 +64,12 @@ func (s *shard) store(k breakerKey) {
 	s.emit(e)
 }
 
-// storing says whether the state of a breaker is on its way to the store, or a lane is
-// being purged.
+// storing says whether a checkpoint or the state of a breaker is on its way to the store,
+// or something is being purged.
 func (s *shard) storing() bool {
+	if s.intake.writing || s.intake.trimming {
+		return true
+	}
 	for _, r := range s.records {
 		if r.writing {
 			return true

@@ -30,6 +30,9 @@ func (s *shard) stats() Stats {
 			st.Far += n
 		}
 	}
+	if st.Far > 0 {
+		st.Far += s.unseen
+	}
 	if it := s.waiting.first(); it != nil && !it.onlyTell {
 		st.OldestDue = it.due
 	}

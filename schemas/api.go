@@ -64,7 +64,7 @@ type InstanceStatus struct {
 type ShardStatus struct {
 	Shard     int    `json:"shard"`
 	Instance  string `json:"instance"`
-	Near      int    `json:"near"`      // in memory, unacknowledged
+	Near      int    `json:"near"`      // in memory, not settled
 	Far       int64  `json:"far"`       // in the ledger until due
 	Held      int64  `json:"held"`      // behind breakers
 	Parked    int64  `json:"parked"`    // dead letters that wait for room
@@ -101,7 +101,7 @@ type WaitingReply struct {
 
 // WaitingItem is a piece of work that waits.
 type WaitingItem struct {
-	Handle      string `json:"handle"` // <shard>:<sequence in the ledger>, or <shard>:f<sequence of the report>
+	Handle      string `json:"handle"` // <shard>:<sequence in the ledger>, with .<number> of those stored together, or <shard>:f<sequence of the report>
 	State       string `json:"state"`
 	ID          string `json:"id"`
 	Subject     string `json:"subject"`

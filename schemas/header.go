@@ -49,6 +49,9 @@ const (
 	// HeaderEntry is the state of a ledger entry, JSON.
 	HeaderEntry = "Recovery-Entry"
 
+	// HeaderPage is how many entries of the ledger a message holds in its body.
+	HeaderPage = "Recovery-Page"
+
 	HeaderMsgID       = "Nats-Msg-Id"
 	HeaderContentType = "Content-Type"
 )

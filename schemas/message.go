@@ -105,12 +105,11 @@ type Ack struct {
 	Duplicate bool // the stream already held a message with this id
 }
 
-// Report is a message read from an intake stream. Settle acknowledges it and must be
-// called only after everything that follows from the report is stored.
+// Report is a report of success. Settle acknowledges it and must be called only after
+// everything that follows from the report is stored.
 type Report struct {
 	Stored
-	Redelivered bool
-	Settle      func()
+	Settle func()
 }
 
 // travels says whether a header of the original message may be copied to another one:

@@ -32,6 +32,18 @@ func (s Subjects) Intake(shard int, subject string) string {
 	return s.Prefix + ".intake." + strconv.Itoa(shard) + "." + subject
 }
 
+// IntakeParts are the subjects of a shard's reports, in parts that are read by themselves.
+// The server stores reports whose subject holds a wildcard, but its transform passes them
+// over: they are the second part of the first shard. Its two subjects together are that of
+// the stream; as one, the server would take a consumer of it for one without a filter.
+func (s Subjects) IntakeParts(shard int) [][]string {
+	parts := [][]string{{s.Intake(shard, ">")}}
+	if shard == 0 {
+		parts = append(parts, []string{s.Failed("*"), s.Failed("*.>")})
+	}
+	return parts
+}
+
 // Outcome is where an outcome is published.
 func (s Subjects) Outcome(kind, subject string) string {
 	return s.Prefix + ".outcomes." + kind + "." + SafeSubject(subject)

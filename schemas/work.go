@@ -53,6 +53,11 @@ func (w *Work) Size() int {
 		w.Header.Size() + w.Barred.Size() + each*(len(w.Header)+len(w.Barred))
 }
 
+// Stored is about how many bytes an entry of the ledger takes.
+func (w *Work) Stored() int {
+	return 400 + len(w.Body) + len(w.History) + len(w.Error) + w.Header.Size() + w.Barred.Size()
+}
+
 // maxDetached is the largest body that is worth a copy.
 const maxDetached = 4 << 10
 

@@ -33,6 +33,12 @@ func (b *run) farScenario() error {
 	if err := b.memory(r, "far, waiting", b.far); err != nil {
 		return err
 	}
+	if err := b.sleep(time.Until(due.Add(-6 * time.Second))); err != nil {
+		return err
+	}
+	if err := b.memory(r, "far, still waiting", b.far); err != nil {
+		return err
+	}
 	return b.release(r, due)
 }
 

@@ -229,20 +229,8 @@ func (i *installation) readOnce(ctx context.Context, stream string) (all []*jets
 	if err != nil {
 		return nil, err
 	}
-	state := s.CachedInfo().State
-	if state.Msgs == 0 {
-		return nil, nil
-	}
-	if s.CachedInfo().Config.Retention == jetstream.WorkQueuePolicy { // which nobody may look at but its consumers
-		for sequence := state.FirstSeq; sequence <= state.LastSeq; sequence++ {
-			if m, err := s.GetMsg(ctx, sequence); err == nil {
-				all = append(all, m)
-			}
-		}
-		return all, nil
-	}
 	consumer, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1})
-	if err != nil {
+	if err != nil || consumer.CachedInfo().NumPending == 0 {
 		return nil, err
 	}
 	for {

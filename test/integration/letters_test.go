@@ -66,7 +66,7 @@ func TestLettersWaitForRoom(t *testing.T) {
 		r.fail("poison."+strconv.Itoa(i), body(i), "Recovery-Id", "poison-"+strconv.Itoa(i), "Recovery-Error", "spoiled", "User", "kept",
 			"KV-Operation", "DEL", "Recovery-Code", "E"+strconv.Itoa(i), "Recovery-Stream", "S", "Recovery-Sequence", strconv.Itoa(i+1))
 	}
-	all := func() bool { // what is not stored waits, and nothing is left unacknowledged
+	all := func() bool { // what is not stored waits, and no report is left unsettled
 		waiting, complaint := r.waitingLetters()
 		return waiting+int64(r.stored("RECOVERY_DEAD")) == n && r.stored("RECOVERY_FAILED") == 0 && strings.Contains(complaint, "full")
 	}

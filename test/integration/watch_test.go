@@ -175,7 +175,7 @@ func (r *rig) inLedger() (n uint64) {
 	return n
 }
 
-// settled waits until every report is acknowledged and nothing is left in the ledger.
+// settled waits until every report is settled and removed, and nothing is left in the ledger.
 func (r *rig) settled() {
 	r.t.Helper()
 	eventually(r.t, "no report and no ledger entry is left", func() bool {
@@ -245,7 +245,7 @@ func (w *witness) count(subject string) int {
 // own is where recoveryd, the test and the server themselves publish all the time.
 var own = []string{
 	"recovery.failed.>", "recovery.succeeded.>", "recovery.ledger.*.>", "recovery.outcomes.>", "recovery.breakers.>", "recovery.dead.*.>",
-	"$KV.RECOVERY_STATE.>", "$JS.ACK.RECOVERY_FAILED.>", "$JS.ACK.RECOVERY_SUCCEEDED.>", "$JS.FC.>", "$JS.EVENT.>",
+	"$KV.RECOVERY_STATE.>", "$JS.ACK.RECOVERY_SUCCEEDED.>", "$JS.FC.>", "$JS.EVENT.>",
 	"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*",
 	"$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.STREAM.PURGE.*",
 	"$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>",

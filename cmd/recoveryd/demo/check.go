@@ -37,7 +37,7 @@ type Check struct {
 	Detail string `json:"detail"`
 }
 
-// settleWithin is how long acknowledgements may be behind the outcomes.
+// settleWithin is how long the removal of settled reports may be behind the outcomes.
 const settleWithin = 10 * time.Second
 
 // judge holds what was seen against what the scenes want, in the outcomes and in the
