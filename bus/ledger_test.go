@@ -187,7 +187,11 @@ func TestFollowLedger(t *testing.T) {
 	if e := receive(t, got); e != (entry{names.Signal(1), 2, 1}) {
 		t.Errorf("got %+v", e)
 	}
-	if _, err := publish(t, b, schemas.PageMessage(names.Due(1, 9), make([]schemas.Message, 7))); err != nil {
+	var page schemas.Page
+	for range 7 {
+		page.Add(&schemas.Entry{})
+	}
+	if _, err := publish(t, b, page.Message(names.Due(1, 9))); err != nil {
 		t.Fatal(err)
 	}
 	if e := receive(t, got); e != (entry{names.Due(1, 9), 3, 7}) {

@@ -97,13 +97,11 @@ func waitingItem(shard int, state string, w *schemas.Work, step schemas.Step, du
 
 func (e *Engine) entryItem(l laneView, m *ledgerEntry) schemas.WaitingItem {
 	handle := fmt.Sprintf("%d:%s", l.shard, m.place)
-	entry, err := schemas.ParseEntry(&m.Stored)
-	if err = cmp.Or(m.err, err); err != nil {
-		return schemas.WaitingItem{Handle: handle, State: l.state, Subject: m.Subject, Error: err.Error(), Size: len(m.Body)}
+	if m.err != nil {
+		return schemas.WaitingItem{Handle: handle, State: l.state, Subject: m.Subject, Error: m.err.Error(), Size: len(m.Body)}
 	}
-	i := waitingItem(l.shard, l.state, &entry.Work, entry.Step, entry.Due, entry.Attempt, e.Policies().For(entry.Subject))
-	i.Handle, i.HeldAt, i.Key = handle, stamp(entry.HeldAt), entry.Key
-	m.source = entry.Source
+	i := waitingItem(l.shard, l.state, &m.Work, m.Step, m.Due, m.Entry.Attempt, e.Policies().For(m.Subject))
+	i.Handle, i.HeldAt, i.Key = handle, stamp(m.HeldAt), m.Key
 	return i
 }
 
@@ -173,22 +171,24 @@ func (e *Engine) totalWaiting(state string) int64 {
 // ledgerEntry is one entry, with its place in the ledger as handles name it: the sequence
 // of its message, and which one of its page it is.
 type ledgerEntry struct {
-	schemas.Stored
-	place  string
-	source uint64 // of its report, once it was read
-	err    error  // why the page it stands for cannot be read
+	schemas.Entry
+	place string
+	err   error // why it cannot be read; then there is no more than the subject of its lane and the body
 }
 
 // entriesOf are those of a message of the ledger.
 func entriesOf(m *schemas.Stored) []ledgerEntry {
 	place := strconv.FormatUint(m.Sequence, 10)
-	entries, err := schemas.ReadPage(*m)
-	if err != nil || len(entries) == 1 {
-		return []ledgerEntry{{Stored: *m, place: place, err: err}}
+	entries, err := schemas.ParseEntries(m)
+	if err != nil {
+		return []ledgerEntry{{Entry: schemas.Entry{Work: schemas.Work{Subject: m.Subject, Body: m.Body}}, place: place, err: err}}
 	}
 	all := make([]ledgerEntry, len(entries))
 	for i, e := range entries {
-		all[i] = ledgerEntry{Stored: e, place: place + "." + strconv.Itoa(i+1)}
+		all[i] = ledgerEntry{Entry: e, place: place}
+		if len(entries) > 1 {
+			all[i].place += "." + strconv.Itoa(i+1)
+		}
 	}
 	return all
 }
@@ -256,10 +256,10 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 		i := e.entryItem(l, m)
 		at := m.place
 		if report { // it was near when its handle was printed
-			at = strconv.FormatUint(m.source, 10)
+			at = strconv.FormatUint(m.Source, 10)
 		}
 		if q.ID != "" && i.ID == q.ID || q.Handle != "" && at == place {
-			e.complete(&i, &m.Stored)
+			i.History, i.Headers, i.Body = m.History, m.Header, m.Body
 			found = &i
 		}
 		return found == nil
@@ -272,12 +272,6 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 	}
 	return schemas.WaitingItem{}, notFound("nothing that waits here has the %s %q: it may have been delivered already (recoveryd outcomes --id), or be a dead letter (recoveryd dlq ls --id)",
 		map[bool]string{true: "id", false: "handle"}[q.ID != ""], cmp.Or(q.ID, q.Handle))
-}
-
-func (e *Engine) complete(i *schemas.WaitingItem, m *schemas.Stored) {
-	if entry, err := schemas.ParseEntry(m); err == nil {
-		i.History, i.Headers, i.Body = entry.History, entry.Header, entry.Body
-	}
 }
 
 func (s *shard) find(id, place string, report bool) *schemas.WaitingItem {

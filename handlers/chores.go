@@ -70,20 +70,18 @@ func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, 
 	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
 }
 
-// appendEntries parses the entries of a message of the ledger. A page that cannot be read
-// is one entry that cannot be read.
+// appendEntries parses the entries of a message of the ledger. A message that cannot be
+// read is one entry that cannot be read.
 func appendEntries(found []loadedEntry, m *schemas.Stored) []loadedEntry {
-	entries, err := schemas.ReadPage(*m)
+	entries, err := schemas.ParseEntries(m)
 	if err != nil {
 		return append(found, loadedEntry{stored: *m, pinned: m.Header.Size(), err: err})
 	}
+	place := schemas.Stored{Message: schemas.Message{Subject: m.Subject}, Sequence: m.Sequence, Time: m.Time}
 	for i := range entries {
-		e := loadedEntry{stored: entries[i]}
-		if e.entry, e.err = schemas.ParseEntry(&entries[i]); e.err == nil {
-			e.pinned = e.entry.Detach(entries[i].Header)
-			e.stored.Header, e.stored.Body = nil, nil
-		} else {
-			e.pinned = entries[i].Header.Size()
+		e := loadedEntry{stored: place, entry: entries[i]}
+		if len(entries) == 1 {
+			e.pinned = e.entry.Detach(m.Header)
 		}
 		found = append(found, e)
 	}

@@ -78,13 +78,13 @@ func (s *shard) pageMessage(now time.Time, it *item) schemas.Message {
 	if len(it.page.mates) == 0 {
 		return e.Message(it.into.subject)
 	}
-	entries := make([]schemas.Message, 0, it.paged())
-	entries = append(entries, e.Message(""))
+	var p schemas.Page
+	p.Add(&e)
 	for _, mate := range it.page.mates {
-		e := mate.entry()
-		entries = append(entries, e.Message(""))
+		e = mate.entry()
+		p.Add(&e)
 	}
-	return schemas.PageMessage(it.into.subject, entries)
+	return p.Message(it.into.subject)
 }
 
 // paged is how many entries an item writes.

@@ -202,12 +202,12 @@ func (l *simLedger) append(m schemas.Message) schemas.Ack {
 
 // eachEntry calls do for every entry of a message, or for the message if it is no entry.
 func eachEntry(m *schemas.Stored, do func(*schemas.Stored)) {
-	entries, err := schemas.ReadPage(*m)
+	entries, err := schemas.ParseEntries(m)
 	if err != nil {
-		entries = []schemas.Stored{*m}
+		do(m)
 	}
 	for i := range entries {
-		do(&entries[i])
+		do(&schemas.Stored{Message: schemas.Message{Subject: m.Subject, Header: entries[i].Header}, Sequence: m.Sequence})
 	}
 }
 

@@ -67,6 +67,22 @@ func BenchmarkEntryThereAndBack(b *testing.B) {
 	}
 }
 
+// BenchmarkPageThereAndBack is one entry of a page of twenty.
+func BenchmarkPageThereAndBack(b *testing.B) {
+	e := Entry{Work: benchWork(), Step: StepRetry, Due: noon, Attempt: 3, Number: 3, Key: "orders.new", Policy: "default", Source: 42}
+	b.ReportAllocs()
+	var p Page
+	for b.Loop() {
+		if p.Add(&e); p.entries < 20 {
+			continue
+		}
+		if entries, err := ParseEntries(&Stored{Message: p.Message("recovery.ledger.3.due.1772366400"), Sequence: 1, Time: noon}); err != nil || len(entries) != 20 {
+			b.Fatal(len(entries), err)
+		}
+		p = Page{}
+	}
+}
+
 func BenchmarkTellOutcome(b *testing.B) {
 	w := benchWork()
 	o := Outcome{

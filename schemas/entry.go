@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -59,16 +60,21 @@ type entryHeader struct {
 	Record   *Record `json:"rec,omitempty"`
 }
 
-// Message is how the entry is stored on a lane. It carries no message id: deduplication
-// survives a purge, so an append after one could vanish.
-func (e *Entry) Message(lane string) Message {
-	state := entryHeader{
+// header is the state of the entry.
+func (e *Entry) header() entryHeader {
+	return entryHeader{
 		ID: e.ID, Subject: e.Subject, Failed: e.Work.Attempt, Delivery: e.Delivery, Replay: e.Replay, Fallback: e.Fallback,
 		First: nanos(e.FirstFailedAt), Last: nanos(e.LastFailedAt), Held: int64(e.Held),
 		Code: e.Code, Class: e.Class, Origin: e.Origin,
 		Step: e.Step, Due: nanos(e.Due), Attempt: e.Attempt, Number: e.Number, Key: e.Key, Policy: e.Policy,
 		Reason: e.Reason, HeldAt: nanos(e.HeldAt), Source: e.Source, Record: e.Record,
 	}
+}
+
+// Message is how the entry is stored on a lane. It carries no message id: deduplication
+// survives a purge, so an append after one could vanish.
+func (e *Entry) Message(lane string) Message {
+	state := e.header()
 	out := write(e.Header)
 	out.set(HeaderEntry, string(state.appendJSON(make([]byte, 0, 512))))
 	out.set(HeaderError, line(e.Error, MaxErrorRunes))
@@ -78,27 +84,36 @@ func (e *Entry) Message(lane string) Message {
 	return Message{Subject: lane, Header: out.h, Body: e.Body}
 }
 
-// ParseEntry reads an entry back.
+// ParseEntry reads an entry back that is stored by itself.
 func ParseEntry(m *Stored) (Entry, error) {
-	var s entryHeader
-	if err := s.read(m.Header.Get(HeaderEntry)); err != nil {
+	e, err := parseState(m.Header.Get(HeaderEntry))
+	if err != nil {
 		return Entry{}, fmt.Errorf("%s of %s sequence %d: %w", HeaderEntry, m.Subject, m.Sequence, err)
+	}
+	own, user, _ := split(m.Header)
+	e.Error, e.History, e.Header, e.Barred, e.Body = own.Get(HeaderError), own.Get(HeaderHistory), user, parseAside(own), m.Body
+	return e, nil
+}
+
+// parseState reads what the state says of an entry.
+func parseState(text string) (Entry, error) {
+	var s entryHeader
+	if err := s.read(text); err != nil {
+		return Entry{}, err
 	}
 	switch s.Step {
 	case StepRetry, StepFallback, StepDead, StepReplay, StepDiscard:
 	default:
-		return Entry{}, fmt.Errorf("%s of %s sequence %d: st: %q is no step", HeaderEntry, m.Subject, m.Sequence, s.Step)
+		return Entry{}, fmt.Errorf("st: %q is no step", s.Step)
 	}
 	if s.ID == "" || s.Subject == "" {
-		return Entry{}, fmt.Errorf("%s of %s sequence %d: id or s: missing", HeaderEntry, m.Subject, m.Sequence)
+		return Entry{}, errors.New("id or s: missing")
 	}
-	own, user, _ := split(m.Header)
 	return Entry{
 		Work: Work{
 			ID: s.ID, Subject: s.Subject, Attempt: s.Failed, Delivery: s.Delivery, Replay: s.Replay, Fallback: s.Fallback,
 			FirstFailedAt: fromNanos(s.First), LastFailedAt: fromNanos(s.Last), Held: time.Duration(s.Held),
-			Error: own.Get(HeaderError), Code: s.Code, Class: s.Class, History: own.Get(HeaderHistory), Origin: s.Origin,
-			Header: user, Barred: parseAside(own), Body: m.Body,
+			Code: s.Code, Class: s.Class, Origin: s.Origin,
 		},
 		Step: s.Step, Due: fromNanos(s.Due), Attempt: s.Attempt, Number: s.Number, Key: s.Key, Policy: s.Policy,
 		Reason: s.Reason, HeldAt: fromNanos(s.HeldAt), Source: s.Source, Record: s.Record,

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,47 +10,65 @@ import (
 	"strconv"
 )
 
-// Entries of the ledger that are due about the same time are stored together, as one
-// message: a page. It costs the server and whoever reads it about as much as a single one.
-
 // Bounds of a page.
 const (
 	MaxPageEntries = 256
 	MaxPageBytes   = 64 << 10
-	maxPaged       = maxDetached // bytes of a body that is worth copying out of its page
+	maxPaged       = 8 << 10 // bytes of an entry that is worth storing together with others
 )
 
-// FitsPage says whether work is small enough to share a message with others.
-func (w *Work) FitsPage() bool { return len(w.Body) <= maxPaged }
-
-// PageMessage stores entries, as Entry.Message makes them, together on a lane. The body of
-// a page is, for each entry, the number of its header values, names and values, and the
-// body, each as a length (varint) and so many bytes.
-func PageMessage(lane string, entries []Message) Message {
-	size := 0
-	for i := range entries {
-		size += len(entries[i].Body) + entries[i].Header.Size() + 16
-	}
-	body := make([]byte, 0, size)
-	for i := range entries {
-		h := entries[i].Header
-		n := 0
-		for _, values := range h {
-			n += len(values)
-		}
-		body = binary.AppendUvarint(body, uint64(n))
-		for _, name := range slices.Sorted(maps.Keys(h)) {
-			for _, value := range h[name] {
-				body = appendPart(appendPart(body, name), value)
-			}
-		}
-		body = appendPart(body, string(entries[i].Body))
-	}
-	return Message{Subject: lane, Header: Header{HeaderPage: {strconv.Itoa(len(entries))}}, Body: body}
+// Page is entries of the ledger that are due about the same time, stored as one message. It
+// costs the server and whoever reads it about as much as a single one.
+//
+// The body of a page is, for each entry: its state as in HeaderEntry, the error, the history,
+// the headers, those that must not travel, and the body, each as a length (varint) and so
+// many bytes; headers are the number of their values, and then a name and a value for each.
+type Page struct {
+	entries int
+	body    []byte
+	state   []byte
 }
 
-func appendPart(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+// FitsPage says whether work is small enough to share a message with others.
+func (w *Work) FitsPage() bool { return w.Stored() <= maxPaged }
+
+// Add puts one more entry on the page.
+func (p *Page) Add(e *Entry) {
+	if p.body == nil {
+		p.body = make([]byte, 0, 8<<10)
+	}
+	p.entries++
+	h := e.header()
+	p.state = h.appendJSON(p.state[:0])
+	p.body = append(binary.AppendUvarint(p.body, uint64(len(p.state))), p.state...)
+	p.text(e.Error)
+	p.text(e.History)
+	p.header(e.Header)
+	p.header(e.Barred)
+	p.body = append(binary.AppendUvarint(p.body, uint64(len(e.Body))), e.Body...)
+}
+
+func (p *Page) text(s string) {
+	p.body = append(binary.AppendUvarint(p.body, uint64(len(s))), s...)
+}
+
+func (p *Page) header(h Header) {
+	n := 0
+	for _, values := range h {
+		n += len(values)
+	}
+	p.body = binary.AppendUvarint(p.body, uint64(n))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			p.text(name)
+			p.text(value)
+		}
+	}
+}
+
+// Message is how the page is stored on a lane. It carries no message id, as Entry.Message.
+func (p *Page) Message(lane string) Message {
+	return Message{Subject: lane, Header: Header{HeaderPage: {strconv.Itoa(p.entries)}}, Body: p.body}
 }
 
 // PageEntries is how many entries a message of the ledger says that it holds.
@@ -61,25 +80,21 @@ func PageEntries(h Header) int {
 	return n
 }
 
-// ReadPage takes the entries of a message of the ledger apart; each has the place of the
-// message. One that is no page is its only entry.
-func ReadPage(m Stored) ([]Stored, error) {
+// ParseEntries reads all entries of a message of the ledger: of a page, or the only one.
+// Those of a page hold nothing of the message.
+func ParseEntries(m *Stored) ([]Entry, error) {
 	if _, ok := m.Header[HeaderPage]; !ok {
-		return []Stored{m}, nil
+		e, err := ParseEntry(m)
+		if err != nil {
+			return nil, err
+		}
+		return []Entry{e}, nil
 	}
 	r := pageReader{rest: m.Body}
 	n := PageEntries(m.Header)
-	entries := make([]Stored, 0, n)
+	entries := make([]Entry, 0, n)
 	for r.err == nil && len(r.rest) > 0 {
-		e := Stored{Message: Message{Subject: m.Subject}, Sequence: m.Sequence, Time: m.Time}
-		values := r.number()
-		e.Header = make(Header, min(values, 16))
-		for ; values > 0 && r.err == nil; values-- {
-			name := string(r.bytes())
-			e.Header[name] = append(e.Header[name], string(r.bytes()))
-		}
-		e.Body = r.bytes()
-		entries = append(entries, e)
+		entries = append(entries, r.entry())
 	}
 	if r.err == nil && len(entries) != n {
 		r.err = fmt.Errorf("%d entries, %s says %q", len(entries), HeaderPage, m.Header.Get(HeaderPage))
@@ -97,6 +112,25 @@ type pageReader struct {
 }
 
 var errPageEnds = errors.New("it ends too early")
+
+func (r *pageReader) entry() Entry {
+	state, text, history := r.text(), r.text(), r.text()
+	header, barred := r.header(), r.header()
+	body := bytes.Clone(r.bytes())
+	if r.err != nil {
+		return Entry{}
+	}
+	e, err := parseState(state)
+	if err != nil {
+		r.err = err
+		return Entry{}
+	}
+	if header == nil {
+		header = Header{}
+	}
+	e.Error, e.History, e.Header, e.Barred, e.Body = text, history, header, barred, body
+	return e
+}
 
 func (r *pageReader) number() uint64 {
 	n, size := binary.Uvarint(r.rest)
@@ -116,7 +150,21 @@ func (r *pageReader) bytes() []byte {
 	if r.err != nil {
 		return nil
 	}
-	part := r.rest[:n:n]
+	part := r.rest[:n]
 	r.rest = r.rest[n:]
 	return part
+}
+
+func (r *pageReader) text() string { return string(r.bytes()) }
+
+// header is nil if it has no values.
+func (r *pageReader) header() (h Header) {
+	for n := r.number(); n > 0 && r.err == nil; n-- {
+		if h == nil {
+			h = make(Header, min(n, 16))
+		}
+		name := r.text()
+		h[name] = append(h[name], r.text())
+	}
+	return h
 }

@@ -1,80 +1,85 @@
 package schemas
 
 import (
+	"bytes"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
 
+func aPage(entries ...Entry) *Stored {
+	var p Page
+	for i := range entries {
+		p.Add(&entries[i])
+	}
+	return stored(p.Message("recovery.ledger.1.due.7"), 9)
+}
+
+// Entries come back from a page as they come back when stored by themselves.
 func TestPageHoldsItsEntries(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 20).Draw(t, "entries")
-		entries := make([]Message, n)
-		for i := range entries {
-			entries[i].Header = Header{HeaderEntry: {rapid.String().Draw(t, "state")}}
-			for range rapid.IntRange(0, 3).Draw(t, "headers") {
-				entries[i].Header[rapid.String().Draw(t, "name")] = rapid.SliceOfN(rapid.String(), 1, 3).Draw(t, "values")
+		entries := rapid.SliceOfN(anEntry(), 1, 20).Draw(t, "entries")
+		m := aPage(entries...)
+		if got := PageEntries(m.Header); got != len(entries) || m.Header.Get(HeaderMsgID) != "" {
+			t.Fatalf("of %d entries it is stored with %v", len(entries), m.Header)
+		}
+		back, err := ParseEntries(m)
+		if err != nil || len(back) != len(entries) {
+			t.Fatalf("%d of %d entries came back: %v", len(back), len(entries), err)
+		}
+		for i := range back {
+			alone, err := ParseEntries(stored(entries[i].Message("lane"), 9))
+			if err != nil || len(alone) != 1 {
+				t.Fatal(alone, err)
 			}
-			entries[i].Body = rapid.SliceOf(rapid.Byte()).Draw(t, "body")
-		}
-		m := Stored{Message: PageMessage("recovery.ledger.1.due.7", entries), Sequence: 9, Time: time.Unix(5, 0)}
-		if got := PageEntries(m.Header); got != n {
-			t.Fatalf("says it holds %d entries, want %d", got, n)
-		}
-		back, err := ReadPage(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, e := range back {
-			if e.Sequence != 9 || !e.Time.Equal(m.Time) || e.Subject != m.Subject ||
-				string(e.Body) != string(entries[i].Body) || !reflect.DeepEqual(e.Header, entries[i].Header) {
-				t.Fatalf("entry %d came back as %+v, was %+v", i, e, entries[i])
+			if !bytes.Equal(back[i].Body, alone[0].Body) {
+				t.Fatalf("body %q became %q", alone[0].Body, back[i].Body)
 			}
-		}
-		if len(back) != n {
-			t.Fatalf("%d entries came back, want %d", len(back), n)
+			back[i].Body = alone[0].Body
+			if !reflect.DeepEqual(back[i], alone[0]) {
+				t.Fatalf("%+v\nbecame %+v", alone[0], back[i])
+			}
 		}
 	})
 }
 
-func TestPageOfOne(t *testing.T) {
-	t.Parallel()
-	m := Stored{Message: Message{Subject: "recovery.ledger.0.signal", Header: Header{HeaderEntry: {"{}"}}, Body: []byte("x")}, Sequence: 3}
-	if back, err := ReadPage(m); err != nil || len(back) != 1 || !reflect.DeepEqual(back[0], m) || PageEntries(m.Header) != 1 {
-		t.Errorf("an entry by itself came back as %+v, %v", back, err)
-	}
-}
-
 func TestPageThatIsBroken(t *testing.T) {
 	t.Parallel()
-	good := PageMessage("lane", []Message{{Header: Header{"a": {"b"}}, Body: []byte("one")}, {Body: []byte("two")}})
+	entry := Entry{Work: Work{ID: "a", Subject: "orders", Fallback: NoFallback, Header: Header{"A": {"b"}}, Body: []byte("one")}, Step: StepRetry}
 	for name, change := range map[string]func(*Message){
 		"cut off":          func(m *Message) { m.Body = m.Body[:len(m.Body)-1] },
-		"one more":         func(m *Message) { m.Body = append(m.Body, 0, 0) },
+		"one byte more":    func(m *Message) { m.Body = append(m.Body, 0) },
+		"no state":         func(m *Message) { m.Body = append(m.Body, 0, 0, 0, 0, 0, 0); m.Header = Header{HeaderPage: {"3"}} },
 		"a count of words": func(m *Message) { m.Header = Header{HeaderPage: {"many"}} },
 		"a wrong count":    func(m *Message) { m.Header = Header{HeaderPage: {"3"}} },
-		"a huge length":    func(m *Message) { m.Body = append([]byte{1}, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1) },
-		"too many values":  func(m *Message) { m.Body = []byte{0xff, 0xff, 0xff, 0xff, 0x0f} },
+		"a huge length":    func(m *Message) { m.Body = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1} },
+		"too many values":  func(m *Message) { m.Body = []byte{0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f} },
 		"nothing":          func(m *Message) { m.Body = nil },
 	} {
-		m := Stored{Message: Message{Subject: "lane", Header: good.Header, Body: append([]byte(nil), good.Body...)}, Sequence: 4}
+		m := aPage(entry, entry)
 		change(&m.Message)
-		if back, err := ReadPage(m); err == nil || !strings.Contains(err.Error(), "lane sequence 4") {
+		if back, err := ParseEntries(m); err == nil || !strings.Contains(err.Error(), "due.7 sequence 9") {
 			t.Errorf("%s: got %d entries, %v", name, len(back), err)
 		}
 	}
 }
 
-func FuzzReadPage(f *testing.F) {
-	f.Add("2", PageMessage("lane", []Message{{Header: Header{"a": {"b"}}, Body: []byte("one")}, {Body: []byte("two")}}).Body)
+func FuzzParseEntries(f *testing.F) {
+	f.Add("1", aPage(Entry{Work: Work{ID: "a", Subject: "orders", Fallback: NoFallback, Header: Header{"A": {"b"}}, Body: []byte("one")}, Step: StepRetry}).Body)
+	f.Add("2", []byte{0xff, 0xff})
 	f.Fuzz(func(t *testing.T, count string, body []byte) {
-		entries, err := ReadPage(Stored{Message: Message{Subject: "lane", Header: Header{HeaderPage: {count}}, Body: body}})
-		if err == nil && len(entries) != PageEntries(Header{HeaderPage: {count}}) {
+		h := Header{HeaderPage: {count}}
+		entries, err := ParseEntries(&Stored{Message: Message{Subject: "lane", Header: h, Body: body}})
+		if err == nil && len(entries) != PageEntries(h) {
 			t.Errorf("%d entries, the header says %s", len(entries), count)
+		}
+		for i := range entries {
+			if entries[i].ID == "" || entries[i].Header == nil {
+				t.Errorf("entry %d was taken as %+v", i, entries[i])
+			}
 		}
 	})
 }

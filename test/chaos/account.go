@@ -183,11 +183,9 @@ func (a *account) audit(ctx context.Context, i *installation, maxAttempts int, r
 	}
 	for i := range 8 { // a stream for each of the default number of shards
 		reads[fmt.Sprintf("RECOVERY_LEDGER_%d", i)] = func(m *jetstream.RawStreamMsg) {
-			entries, _ := schemas.ReadPage(schemas.Stored{Message: schemas.Message{Header: schemas.Header(m.Header), Body: m.Data}})
+			entries, _ := schemas.ParseEntries(&schemas.Stored{Message: schemas.Message{Header: schemas.Header(m.Header), Body: m.Data}})
 			for i := range entries {
-				if e, err := schemas.ParseEntry(&entries[i]); err == nil {
-					at(e.ID).waiting = true
-				}
+				at(entries[i].ID).waiting = true
 			}
 		}
 	}
