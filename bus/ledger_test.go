@@ -187,7 +187,7 @@ func TestFollowLedger(t *testing.T) {
 	if e := receive(t, got); e != (entry{names.Signal(1), 2, 1}) {
 		t.Errorf("got %+v", e)
 	}
-	var page schemas.Page
+	page := schemas.NewPage(0)
 	for range 7 {
 		page.Add(&schemas.Entry{})
 	}

@@ -78,7 +78,7 @@ func (s *shard) pageMessage(now time.Time, it *item) schemas.Message {
 	if len(it.page.mates) == 0 {
 		return e.Message(it.into.subject)
 	}
-	var p schemas.Page
+	p := schemas.NewPage(it.page.bytes)
 	p.Add(&e)
 	for _, mate := range it.page.mates {
 		e = mate.entry()

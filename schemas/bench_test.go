@@ -71,7 +71,7 @@ func BenchmarkEntryThereAndBack(b *testing.B) {
 func BenchmarkPageThereAndBack(b *testing.B) {
 	e := Entry{Work: benchWork(), Step: StepRetry, Due: noon, Attempt: 3, Number: 3, Key: "orders.new", Policy: "default", Source: 42}
 	b.ReportAllocs()
-	var p Page
+	p := NewPage(20 * e.Stored())
 	for b.Loop() {
 		if p.Add(&e); p.entries < 20 {
 			continue
@@ -79,7 +79,7 @@ func BenchmarkPageThereAndBack(b *testing.B) {
 		if entries, err := ParseEntries(&Stored{Message: p.Message("recovery.ledger.3.due.1772366400"), Sequence: 1, Time: noon}); err != nil || len(entries) != 20 {
 			b.Fatal(len(entries), err)
 		}
-		p = Page{}
+		p = NewPage(20 * e.Stored())
 	}
 }
 

@@ -66,38 +66,50 @@ func (h *entryHeader) read(text string) error {
 // does: an entry is read when it is due. It is false, and h is of no use, for whatever it
 // does not know, for example a string with an escape: then encoding/json must read it.
 func (h *entryHeader) readPlain(text string) bool {
-	rest, ok := strings.CutPrefix(text, "{")
+	rest, ok := h.plainObject(text, true, (*entryHeader).set)
+	return ok && rest == ""
+}
+
+// plainObject reads an object off the head of text, whose fields are set one by one. The
+// outer one may hold an origin.
+func (h *entryHeader) plainObject(text string, outer bool, set func(h *entryHeader, name, value string, quoted bool) bool) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(text, "{")
 	for ok {
 		var name, value string
 		var quoted bool
-		if name, value, rest, quoted, ok = plainField(rest); !ok || !h.set(name, value, quoted) {
-			return false
+		if name, rest, ok = plainString(rest); !ok {
+			return rest, false
 		}
-		if rest == "}" {
-			return true
+		if rest, ok = strings.CutPrefix(rest, ":"); !ok {
+			return rest, false
+		}
+		if outer && name == "o" && strings.HasPrefix(rest, "{") {
+			rest, ok = h.plainObject(rest, false, (*entryHeader).setOrigin)
+		} else if value, rest, quoted, ok = plainValue(rest); ok {
+			ok = set(h, name, value, quoted)
+		}
+		if !ok {
+			return rest, false
+		}
+		if after, end := strings.CutPrefix(rest, "}"); end {
+			return after, true
 		}
 		rest, ok = strings.CutPrefix(rest, ",")
 	}
-	return false
+	return rest, false
 }
 
-// plainField cuts `"name":value` off, where value is a string without escapes or a number.
-func plainField(text string) (name, value, rest string, quoted, ok bool) {
-	if name, rest, ok = plainString(text); !ok {
-		return name, value, rest, false, false
+// plainValue cuts a string without escapes or a number off.
+func plainValue(text string) (value, rest string, quoted, ok bool) {
+	if strings.HasPrefix(text, `"`) {
+		value, rest, ok = plainString(text)
+		return value, rest, true, ok
 	}
-	if rest, ok = strings.CutPrefix(rest, ":"); !ok {
-		return name, value, rest, false, false
-	}
-	if strings.HasPrefix(rest, `"`) {
-		value, rest, ok = plainString(rest)
-		return name, value, rest, true, ok
-	}
-	end := strings.IndexAny(rest, ",}")
+	end := strings.IndexAny(text, ",}")
 	if end < 0 {
-		return name, value, rest, false, false
+		return value, text, false, false
 	}
-	return name, rest[:end], rest[end:], false, true
+	return text[:end], text[end:], false, true
 }
 
 func plainString(text string) (value, rest string, ok bool) {
@@ -142,6 +154,27 @@ func (h *entryHeader) set(name, value string, quoted bool) bool {
 		return !quoted && h.setNumber(name, value)
 	}
 	*text = strings.Clone(value) // the rest of the header need not stay in memory
+	return quoted
+}
+
+func (h *entryHeader) setOrigin(name, value string, quoted bool) bool {
+	o := &h.Origin
+	switch name {
+	case "stream":
+		o.Stream = strings.Clone(value)
+	case "consumer":
+		o.Consumer = strings.Clone(value)
+	case "sequence", "deliveries":
+		n, err := strconv.ParseUint(value, 10, 64)
+		if name == "sequence" {
+			o.Sequence = n
+		} else {
+			o.Deliveries = n
+		}
+		return err == nil && !quoted && plainNumber(value)
+	default:
+		return false
+	}
 	return quoted
 }
 

@@ -255,6 +255,7 @@ func FuzzPlainEntry(f *testing.F) {
 	for _, text := range []string{
 		string(h.appendJSON(nil)), `{"id":"1","s":"a","st":"retry","due":-5,"src":18446744073709551615}`, `{"a":01}`, `{"a":+1}`, `{"src":01}`, `{"src":}`,
 		`{"ID":"1"}`, `{"id":"1" }`, `{"id":"\u0031"}`, `{"id":1}`, `{"a":"1"}`, `{}`, `{"a":1,}`, `{"a":1}}`, `{"a":9223372036854775808}`, `{"a":-0}`, `{"a":1_0}`,
+		`{"o":{"stream":"A","consumer":"b","sequence":7,"deliveries":2}}`, `{"o":{}}`, `{"o":{"o":{"stream":"A"}}}`, `{"o":{"sequence":-1}}`, `{"o":{"stream":"A"},"o":{"consumer":"b"}}`,
 	} {
 		f.Add(text)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 )
@@ -27,16 +26,17 @@ type Page struct {
 	entries int
 	body    []byte
 	state   []byte
+	names   []string
 }
+
+// NewPage makes a page for about so many bytes, of which Work.Stored tells.
+func NewPage(bytes int) *Page { return &Page{body: make([]byte, 0, bytes)} }
 
 // FitsPage says whether work is small enough to share a message with others.
 func (w *Work) FitsPage() bool { return w.Stored() <= maxPaged }
 
 // Add puts one more entry on the page.
 func (p *Page) Add(e *Entry) {
-	if p.body == nil {
-		p.body = make([]byte, 0, 8<<10)
-	}
 	p.entries++
 	h := e.header()
 	p.state = h.appendJSON(p.state[:0])
@@ -54,11 +54,14 @@ func (p *Page) text(s string) {
 
 func (p *Page) header(h Header) {
 	n := 0
-	for _, values := range h {
+	p.names = p.names[:0]
+	for name, values := range h {
 		n += len(values)
+		p.names = append(p.names, name)
 	}
+	slices.Sort(p.names) // the same entries are the same page
 	p.body = binary.AppendUvarint(p.body, uint64(n))
-	for _, name := range slices.Sorted(maps.Keys(h)) {
+	for _, name := range p.names {
 		for _, value := range h[name] {
 			p.text(name)
 			p.text(value)

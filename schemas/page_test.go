@@ -10,7 +10,7 @@ import (
 )
 
 func aPage(entries ...Entry) *Stored {
-	var p Page
+	p := NewPage(0)
 	for i := range entries {
 		p.Add(&entries[i])
 	}
