@@ -15,7 +15,7 @@ import (
 // checkpoint is done again by the next owner, and recognised.
 const (
 	checkpointEvery = 100 * time.Millisecond // while reports are being settled
-	trimEvery       = 500 * time.Millisecond
+	trimEvery       = time.Second
 )
 
 // checkpoint is how far a shard's part of the intake stream is settled, and how far that

@@ -34,6 +34,7 @@ type shard struct {
 	bytes    int64
 	reserved int64 // bytes that reads of the ledger may bring, over all lanes
 	flying   int   // publishes without an answer
+	behind   bool  // something is due and must wait until one has its answer
 	near     int   // reports that are not settled
 
 	intake checkpoint
@@ -352,9 +353,10 @@ func (s *shard) tick(now time.Time) {
 
 // pump wakes what is due as long as publishes may be sent, the oldest first.
 func (s *shard) pump(now time.Time) {
-	for s.flying < s.inflight {
+	for {
 		it := s.waiting.first()
-		if it == nil || it.wake.After(now) {
+		s.behind = it != nil && !it.wake.After(now) && s.flying >= s.inflight
+		if it == nil || it.wake.After(now) || s.behind {
 			return
 		}
 		s.waiting.remove(it)

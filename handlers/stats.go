@@ -8,9 +8,10 @@ import (
 	"github.com/recoveryd/recoveryd/strategies"
 )
 
-// full says whether no further report should be read for now.
+// full says whether no further report should be read for now: memory is short, or what is
+// due leaves no room for more.
 func (s *shard) full() bool {
-	return s.bytes+s.reserved > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
+	return s.behind || s.bytes+s.reserved > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
 }
 
 // stats is a picture of the shard.
