@@ -4,11 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/recoveryd/recoveryd/schemas"
 )
 
 // intakeBook keeps which reports of one part of the intake stream are settled. Reports are
@@ -20,6 +19,7 @@ type intakeBook struct {
 	last    uint64    // the latest that was read
 	lastAt  time.Time // when it was stored
 	seen    uint64    // the latest that was read since reading began anew
+	lost    bool      // sequences mean others now: nothing more is taken
 	marks   []mark    // of what was read, from the first that is not settled on
 	open    int       // of the marks
 	high    uint64    // up to here former owners settled everything
@@ -29,7 +29,7 @@ type intakeBook struct {
 }
 
 // errLostEnd means that sequences of reports were given to others.
-var errLostEnd = fmt.Errorf("%w: the stream of failures lost its end, or was made anew: the shard begins anew", schemas.ErrMismatch)
+var errLostEnd = errors.New("the stream of failures lost its end, or was made anew: the shard begins anew, and what it did is recognised")
 
 type mark struct {
 	seq     uint64
@@ -39,11 +39,11 @@ type mark struct {
 // arrive takes note of a report that was read. If it is not fresh nothing is to be done
 // for it: a former owner settled it, or it was read before.
 func (b *intakeBook) arrive(seq uint64, at time.Time) (fresh bool, err error) {
+	if b.lost || seq <= b.last && at.After(b.lastAt) {
+		b.lost, b.seen = true, 0 // nothing may be removed by what is known
+		return false, errLostEnd
+	}
 	if seq <= b.last {
-		if at.After(b.lastAt) {
-			b.seen = 0 // nothing may be removed by what is known
-			return false, errLostEnd
-		}
 		b.seen = max(b.seen, seq)
 		return false, nil
 	}

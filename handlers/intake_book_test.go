@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
-
-	"github.com/recoveryd/recoveryd/schemas"
 )
 
 var bookParts = [][]string{{"recovery.intake.1.>"}}
@@ -105,7 +103,7 @@ func TestIntakeBookOfALostEnd(t *testing.T) {
 		}
 	}
 	young := bookTime(1000)
-	if fresh, err := b.arrive(9, young); fresh || !errors.Is(err, errLostEnd) || !errors.Is(err, schemas.ErrMismatch) {
+	if fresh, err := b.arrive(9, young); fresh || !errors.Is(err, errLostEnd) {
 		t.Errorf("a younger report in the place of one that was read: %v, %v", fresh, err)
 	}
 	if floor := b.floor(); floor != 0 {

@@ -150,8 +150,9 @@ func (s *shard) alarm(now time.Time, op, subject string, err error) {
 // known of the stream is not so any more.
 func (s *shard) failure(now time.Time, part int, f *schemas.Failure) error {
 	book := s.intake.books[part]
+	known := book.lost
 	fresh, err := book.arrive(f.Sequence, f.At)
-	if err != nil {
+	if err != nil && !known {
 		s.alarm(now, "read failures", f.Intake, err)
 	}
 	if !fresh {
