@@ -17,6 +17,7 @@ const (
 	readMessages = 4000        // of a slot at once, of which each may be a page
 	readBytes    = 6 << 20     // of memory at once
 	perMessage   = 1 << 10     // of memory at least
+	worthReading = 8           // a slot is read when this part of memory is free: not page by page
 	headMessages = 64          // of a held lane: as many as probes are chosen from
 	purgeBatch   = 1024        // settled entries at the head that are worth a purge of their own
 	readRetry    = 250 * time.Millisecond
@@ -159,11 +160,12 @@ func (s *shard) room(l *lane) bool {
 	case schemas.LaneDead:
 		return len(l.entries) == l.settled
 	}
-	return s.bytes+s.reserved < s.memory
+	return s.bytes+s.reserved <= s.memory-s.memory/worthReading
 }
 
 // readWanted reads the lanes that want it, in order.
 func (s *shard) readWanted(now time.Time) {
+	s.crowded = false
 	s.wanting = slices.DeleteFunc(s.wanting, func(l *lane) bool {
 		switch {
 		case l.reading:
@@ -172,7 +174,10 @@ func (s *shard) readWanted(now time.Time) {
 			l.wanted = false
 			s.trim(l)
 			return true
-		case now.Before(l.retry) || !s.room(l):
+		case now.Before(l.retry):
+			return false
+		case !s.room(l):
+			s.crowded = s.crowded || l.kind == schemas.LaneDue
 			return false
 		case l.kind == schemas.LaneHeld && l.key != "":
 			l.wanted = false
@@ -388,7 +393,7 @@ func (it *item) entry() schemas.Entry {
 // reports fills up: something due in 100 ms must not queue behind what is
 // due later.
 func (s *shard) evict(now time.Time) {
-	if s.bytes <= s.memory && s.near <= s.maxNear || now.Before(s.evictAt) {
+	if s.bytes <= s.memory && s.near <= s.maxNear && !s.crowded || now.Before(s.evictAt) {
 		return
 	}
 	candidates := make([]*item, 0, len(s.waiting))

@@ -35,6 +35,7 @@ type shard struct {
 	reserved int64 // bytes that reads of the ledger may bring, over all lanes
 	flying   int   // publishes without an answer
 	behind   bool  // something is due and must wait until one has its answer
+	crowded  bool  // a slot cannot be read for want of memory
 	near     int   // reports that are not settled
 
 	intake checkpoint

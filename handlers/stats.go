@@ -9,9 +9,9 @@ import (
 )
 
 // full says whether no further report should be read for now: memory is short, or what is
-// due leaves no room for more.
+// due, or about to be, leaves no room for more.
 func (s *shard) full() bool {
-	return s.behind || s.bytes+s.reserved > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
+	return s.behind || s.crowded || s.bytes+s.reserved > s.memory+s.memory/4 || s.near > s.maxNear+s.maxNear/4
 }
 
 // stats is a picture of the shard.
