@@ -58,7 +58,10 @@ func (x *run) want() string {
 	return x.wanted
 }
 
-var errLost = errors.New("another replica runs this job")
+var (
+	errLost = errors.New("another replica runs this job")
+	errRest = errors.New("the job rests")
+)
 
 // once runs the job until it rests; an error but errLost means that it should be tried again.
 func (x *run) once(ctx context.Context) error {
@@ -81,7 +84,9 @@ func (x *run) once(ctx context.Context) error {
 
 // work is the life of a job on this replica.
 func (x *run) work(ctx context.Context) error {
-	if err := x.open(ctx); err != nil {
+	if err := x.open(ctx); errors.Is(err, errRest) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if x.job.Kind == deadletter.JobReplay {
@@ -135,11 +140,15 @@ func restOf(wanted string) string {
 	return ""
 }
 
-// open reads the job, takes it over and removes the letters that were done already.
+// open reads the job, takes it over and removes the letters that were done already. What
+// the runner heard may be old: a job that rests by now is left alone.
 func (x *run) open(ctx context.Context) error {
 	j, revision, err := x.e.readJob(ctx, x.id)
 	if err != nil {
 		return err
+	}
+	if !j.Runnable() {
+		return errRest
 	}
 	x.tell(j.Wanted)
 	if restOf(j.Wanted) == "" {

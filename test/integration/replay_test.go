@@ -178,7 +178,7 @@ func TestPauseAndResume(t *testing.T) {
 	r := newRig(t, swift(t), nil)
 	jobs := r.stream("JOBS", "jobs.>")
 	r.bury(3000, func(i int) schemas.DeadLetter { return aLetter(i, 4, 5) })
-	rate := 400.0 // it must still be on its way when it is asked to pause, also on a busy machine
+	rate := 800.0 // it must still be on its way when it is asked to pause, also on a busy machine
 	j := r.create("replay.create", schemas.JobRequest{Rate: &rate})
 	r.until(j.ID, "on its way", func(j schemas.JobStatus) bool { return j.Done > 0 })
 	must[schemas.JobStatus](t, r, "replay.pause", schemas.JobNameRequest{ID: j.ID})
