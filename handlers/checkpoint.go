@@ -56,7 +56,7 @@ func (s *shard) save(now time.Time) {
 	for part, b := range c.books {
 		if floor := b.floor(); floor > b.trimmed {
 			c.trimming = true
-			s.emit(effect{kind: effTrim, part: part, before: floor + 1})
+			s.emit(effect{kind: effTrim, part: part, filters: b.filters, before: floor + 1})
 			return
 		}
 	}
@@ -192,7 +192,7 @@ func (l *loop) saveCheckpoint(ctx context.Context, data []byte, revision uint64)
 // trimIntake removes the settled reports of one part.
 func (l *loop) trimIntake(ctx context.Context, e effect) func(*shard, time.Time) {
 	done := l.purges.enter(ctx)
-	err := l.bus.PurgeIntake(ctx, l.shard.intake.books[e.part].filters, e.before)
+	err := l.bus.PurgeIntake(ctx, e.filters, e.before)
 	done()
 	return func(s *shard, now time.Time) { s.trimmed(now, e, err) }
 }

@@ -20,6 +20,7 @@ type effect struct {
 	event    Event           // observe
 	data     []byte          // checkpoint
 	part     int             // trim: of the intake
+	filters  []string        // trim: its subjects
 	lane     *lane           // read, purge
 	from     uint64          // read: first sequence
 	messages int             // read: at most

@@ -17,7 +17,7 @@ import (
 type intakeBook struct {
 	filters []string  // subjects of the part
 	last    uint64    // the latest that was read
-	lastAt  time.Time // when it was stored
+	lastAt  time.Time // none that was read is younger; clocks may be set back
 	seen    uint64    // the latest that was read since reading began anew
 	lost    bool      // sequences mean others now: nothing more is taken
 	marks   []mark    // of what was read, from the first that is not settled on
@@ -47,7 +47,7 @@ func (b *intakeBook) arrive(seq uint64, at time.Time) (fresh bool, err error) {
 		b.seen = max(b.seen, seq)
 		return false, nil
 	}
-	b.last, b.lastAt, b.seen = seq, at, seq
+	b.last, b.lastAt, b.seen = seq, later(b.lastAt, at), seq
 	n, open := slices.BinarySearch(b.unread, seq)
 	b.unread = b.unread[n:] // what was passed over is not in the stream any more
 	if open {
@@ -58,6 +58,13 @@ func (b *intakeBook) arrive(seq uint64, at time.Time) (fresh bool, err error) {
 	b.marks = append(b.marks, mark{seq: seq})
 	b.open++
 	return true, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // settle says that everything that follows from a report is stored.
@@ -100,10 +107,7 @@ const maxOpen = 64 << 10
 // record is what the next owner must know. If too much is open it lists nothing: then all
 // that was read after the first open one is done again, and recognised.
 func (b *intakeBook) record() partRecord {
-	r := partRecord{High: b.last, At: b.lastAt}
-	if b.high > b.last {
-		r.High, r.At = b.high, b.highAt
-	}
+	r := partRecord{High: max(b.last, b.high), At: later(b.lastAt, b.highAt)}
 	previous := uint64(0)
 	open := func(seq uint64) {
 		r.Open = binary.AppendUvarint(r.Open, seq-previous)

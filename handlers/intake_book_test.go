@@ -122,6 +122,26 @@ func TestIntakeBookOfALostEnd(t *testing.T) {
 	}
 }
 
+// The server's clock may be set back: what was read before is no newcomer then.
+func TestIntakeBookOfAClockSetBack(t *testing.T) {
+	t.Parallel()
+	b := books(bookParts, intakeRecord{})[0]
+	at := map[uint64]time.Time{1: bookTime(100), 2: bookTime(50), 3: bookTime(51)}
+	for seq := uint64(1); seq <= 3; seq++ {
+		if fresh, err := b.arrive(seq, at[seq]); !fresh || err != nil {
+			t.Errorf("report %d: fresh %v, %v", seq, fresh, err)
+		}
+		b.settle(seq)
+	}
+	for what, again := range map[string]*intakeBook{"the same owner": b, "the next": inherit(t, b)} {
+		for seq := uint64(1); seq <= 3; seq++ {
+			if fresh, err := again.arrive(seq, at[seq]); fresh || err != nil {
+				t.Errorf("%s reads report %d again: fresh %v, %v", what, seq, fresh, err)
+			}
+		}
+	}
+}
+
 func TestIntakeRecordIsBounded(t *testing.T) {
 	t.Parallel()
 	b := books(bookParts, intakeRecord{})[0]
