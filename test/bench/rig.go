@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -238,15 +239,36 @@ func (r *rig) usage() (u usage, err error) {
 
 // begin starts a measurement.
 func (r *rig) begin() (usage, error) {
-	for _, child := range append(slices.Clone(r.servers), r.daemon) {
-		if child == nil {
-			continue
-		}
+	for _, child := range r.children() {
 		if err := proc.ResetPeak(child.Pid()); err != nil {
 			return usage{}, fmt.Errorf("peak of memory: %w", err)
 		}
 	}
+	if err := r.profile(beginProfile); err != nil {
+		return usage{}, err
+	}
 	return r.usage()
+}
+
+// children are the servers, and the daemon if it runs.
+func (r *rig) children() []*proc.Child {
+	if r.daemon == nil {
+		return r.servers
+	}
+	return append(slices.Clone(r.servers), r.daemon)
+}
+
+// profile has the children begin or end a profile, if they are to.
+func (r *rig) profile(s syscall.Signal) error {
+	if r.b.profile == "" {
+		return nil
+	}
+	for _, child := range r.children() {
+		if err := syscall.Kill(child.Pid(), s); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
+	}
+	return nil
 }
 
 // end fills in what was used since begin, for each of n operations.
@@ -258,7 +280,7 @@ func (r *rig) end(row *report.Row, before usage, n int) error {
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(1, n)) }
 	row.DaemonCPU, row.ServerCPU = each(now.daemon.CPU-before.daemon.CPU), each(now.server.CPU-before.server.CPU)
 	row.DaemonRSS, row.ServerRSS = mebibytes(now.daemon.Peak), mebibytes(now.server.Peak)
-	return nil
+	return r.profile(endProfile)
 }
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

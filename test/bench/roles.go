@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -18,7 +17,7 @@ import (
 // This binary is also the server, and with a profile the daemon, that are measured.
 const (
 	roleVariable    = "BENCH_ROLE"
-	profileVariable = "BENCH_PROFILE" // path of the profiles, without their ending
+	profileVariable = "BENCH_PROFILE" // path of the profiles, without number and ending
 	roleServer      = "server"
 	roleDaemon      = "daemon"
 )
@@ -58,28 +57,63 @@ func serve(args []string) error {
 	return nil
 }
 
-// profiled writes a profile of the CPU and one of what was allocated, unless path is empty.
+// profiled runs with a profiler beside it, unless path is empty. Each measurement is profiled
+// by itself: beginProfile starts one, endProfile writes it, as path with its number.
 func profiled(path string, run func() error) error {
 	if path == "" {
 		return run()
 	}
-	cpu, err := os.Create(path + ".cpu.pprof")
-	if err != nil {
-		return fmt.Errorf("profile: %w", err)
-	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		return errors.Join(fmt.Errorf("profile: %w", err), cpu.Close())
-	}
-	err = run()
-	pprof.StopCPUProfile()
-	return errors.Join(err, cpu.Close(), writeAllocations(path+".mem.pprof"))
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, beginProfile, endProfile)
+	written := make(chan error)
+	go func() { written <- profile(path, signals) }()
+	err := run()
+	signal.Stop(signals)
+	close(signals)
+	return errors.Join(err, <-written)
 }
 
-func writeAllocations(path string) error {
+const (
+	beginProfile = syscall.SIGUSR1
+	endProfile   = syscall.SIGUSR2
+)
+
+// profile goes on until there are no more signals.
+func profile(path string, signals <-chan os.Signal) error {
+	var cpu *os.File // of the profile that is being taken
+	end := func() error {
+		pprof.StopCPUProfile()
+		err := errors.Join(cpu.Close(), writeMemory(strings.TrimSuffix(cpu.Name(), ".cpu.pprof")+".mem.pprof"))
+		cpu = nil
+		return err
+	}
+	n := 0
+	for s := range signals {
+		var err error
+		switch {
+		case s == beginProfile && cpu == nil:
+			n++
+			if cpu, err = os.Create(fmt.Sprintf("%s.%d.cpu.pprof", path, n)); err == nil {
+				err = pprof.StartCPUProfile(cpu)
+			}
+		case s == endProfile && cpu != nil:
+			err = end()
+		}
+		if err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
+	}
+	if cpu == nil {
+		return nil
+	}
+	return end()
+}
+
+// writeMemory writes what was allocated since the start, and what of it is in use.
+func writeMemory(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
-	runtime.GC() // what is in use is exact after a collection
 	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }
