@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -69,7 +70,11 @@ func (b *Bus) directGet(ctx context.Context, stream string, req batch) ([]schema
 			if m.Header.Get(headerSequence) == "" {
 				return out, endOfBatch(m)
 			}
-			stored, previous, err := direct(m)
+			previous, err := strconv.ParseUint(last(m.Header, headerLast), 10, 64)
+			if err != nil {
+				return nil, unreadable(err)
+			}
+			stored, err := direct(m, headersOfBatch)
 			if err != nil {
 				return nil, err
 			}
@@ -81,6 +86,66 @@ func (b *Bus) directGet(ctx context.Context, stream string, req batch) ([]schema
 			return nil, clientError(ctx.Err())
 		}
 	}
+}
+
+// lookUpAhead is how many questions for single messages are open at once: more would not be
+// answered faster, and each may bring a message that is more than was asked for.
+const lookUpAhead = 32
+
+// lookUp gets messages by their sequences, without those that are gone. Once they are
+// maxBytes or more it asks for no others.
+func (b *Bus) lookUp(ctx context.Context, stream string, sequences []uint64, maxBytes int) (found []schemas.Stored, err error) {
+	inbox := b.bulk.NewInbox()
+	answers := make(chan *nats.Msg, lookUpAhead)
+	sub, err := b.bulk.ChanSubscribe(inbox+".*", answers)
+	if err != nil {
+		return nil, clientError(err)
+	}
+	defer sub.Unsubscribe()
+	found = make([]schemas.Stored, len(sequences))
+	asked, bytes := 0, 0
+	for answered := 0; ; answered++ {
+		for asked < len(sequences) && asked < answered+lookUpAhead && bytes < max(maxBytes, 1) {
+			question := fmt.Appendf(nil, `{"seq":%d}`, sequences[asked])
+			if err := b.bulk.PublishRequest(b.api+"DIRECT.GET."+stream, inbox+"."+strconv.Itoa(asked), question); err != nil {
+				return nil, clientError(err)
+			}
+			asked++
+		}
+		if answered == asked {
+			found = slices.DeleteFunc(found[:asked], func(s schemas.Stored) bool { return s.Sequence == 0 })
+			return found, nil
+		}
+		select {
+		case m := <-answers:
+			i, err := strconv.Atoi(m.Subject[len(inbox)+1:])
+			if err != nil || i >= asked {
+				return nil, fmt.Errorf("an answer came to %s", m.Subject)
+			}
+			if found[i], err = b.lookedUp(ctx, stream, sequences[i], m); err != nil {
+				return nil, err
+			}
+			bytes += len(found[i].Body) + found[i].Header.Size()
+		case <-ctx.Done():
+			return nil, clientError(ctx.Err())
+		}
+	}
+}
+
+// lookedUp reads the answer for one sequence. That a message is gone is believed of the
+// leader only: a replica may lag.
+func (b *Bus) lookedUp(ctx context.Context, stream string, sequence uint64, m *nats.Msg) (schemas.Stored, error) {
+	if m.Header.Get(headerSequence) != "" {
+		return direct(m, headersOfOne)
+	}
+	if err := endOfBatch(m); err != nil || !b.mayLag() {
+		return schemas.Stored{}, err
+	}
+	s, err := b.getMessage(ctx, stream, batch{From: sequence}.single())
+	if errors.Is(err, schemas.ErrNotFound) && codeOf(err) == codeNotFound {
+		return s, nil
+	}
+	return s, err
 }
 
 // endOfBatch reads the message that ends a batch.
@@ -105,19 +170,23 @@ const (
 	headerLast     = "Nats-Last-Sequence"
 )
 
+var (
+	headersOfOne   = []string{headerStream, headerSubject, headerSequence, headerTime}
+	headersOfBatch = append(slices.Clone(headersOfOne), headerPending, headerLast)
+)
+
 // direct turns an answer back into the stored message. The server appends its headers
 // after any of the same name in the message, so the last value is the true one.
-func direct(m *nats.Msg) (s schemas.Stored, previous uint64, err error) {
+func direct(m *nats.Msg, appended []string) (s schemas.Stored, err error) {
 	h := m.Header
-	var faults [3]error
+	var faults [2]error
 	s.Subject = last(h, headerSubject)
 	s.Sequence, faults[0] = strconv.ParseUint(last(h, headerSequence), 10, 64)
 	s.Time, faults[1] = time.Parse(time.RFC3339Nano, last(h, headerTime))
-	previous, faults[2] = strconv.ParseUint(last(h, headerLast), 10, 64)
 	if err := errors.Join(faults[:]...); err != nil {
-		return s, 0, fmt.Errorf("direct get: the server is too old or its answer unreadable: %w", err)
+		return s, unreadable(err)
 	}
-	for _, name := range []string{headerStream, headerSubject, headerSequence, headerTime, headerPending, headerLast} {
+	for _, name := range appended {
 		if v := h[name]; len(v) > 1 {
 			h[name] = v[:len(v)-1]
 		} else {
@@ -125,7 +194,11 @@ func direct(m *nats.Msg) (s schemas.Stored, previous uint64, err error) {
 		}
 	}
 	s.Header, s.Body = schemas.Header(h), m.Data
-	return s, previous, nil
+	return s, nil
+}
+
+func unreadable(err error) error {
+	return fmt.Errorf("direct get: the server is too old or its answer unreadable: %w", err)
 }
 
 func last(h nats.Header, name string) string {

@@ -18,6 +18,29 @@ func (b *Bus) ReadLane(ctx context.Context, subject string, from uint64, maxMess
 	return b.read(ctx, stream, batch{From: from, Filter: subject, Count: maxMessages, MaxBytes: maxBytes})
 }
 
+// ReadEntries returns the messages of one lane with these sequences, in order, without
+// those that are gone. It stops once they are maxBytes or more; at least one is returned if
+// there is one. Each is a question of its own, so that the server need not look at what
+// stands between them.
+func (b *Bus) ReadEntries(ctx context.Context, subject string, sequences []uint64, maxBytes int) ([]schemas.Stored, error) {
+	stream, err := b.ledgerWith(subject)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := b.reads.bind(ctx, 2*b.cfg.PublishTimeout)
+	defer cancel()
+	found, err := b.lookUp(ctx, stream, sequences, maxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read %d messages of stream %s from %d: %w", len(sequences), stream, sequences[0], err)
+	}
+	for i := range found {
+		if found[i].Subject != subject {
+			return nil, fmt.Errorf("message %d of stream %s is on %s, not on %s: is the stream another one?", found[i].Sequence, stream, found[i].Subject, subject)
+		}
+	}
+	return found, nil
+}
+
 // PurgeLane removes the entries of one lane whose sequence is below before, and returns
 // how many they were. Later ones stay, as they may have come after the lane was read.
 func (b *Bus) PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -99,6 +100,50 @@ func TestLaneWithMisleadingHeaders(t *testing.T) {
 	}
 	if len(got[4].Header) != 0 {
 		t.Errorf("headers %v came from nowhere", got[4].Header)
+	}
+}
+
+// What is known by its sequence is found without what stands between, as it was stored.
+func TestEntriesAreFoundBySequence(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	lane, other := names.Due(3, 1700000000), names.Due(3, 1700000001)
+	var want []uint64
+	for i := range 3 * 40 { // more than are asked for at once
+		store(t, b, other, "between")
+		want = append(want, store(t, b, lane, fmt.Sprint(i)).Sequence)
+	}
+	forged := schemas.Header{"Nats-Sequence": {"99"}, "Nats-Last-Sequence": {"98"}, "Nats-Num-Pending": {"7"}, "Status": {"404"}}
+	ack, err := publish(t, b, schemas.Message{Subject: lane, Header: forged, Body: []byte("last")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, ack.Sequence)
+	gone := want[50]
+	if err := b.DeleteEntry(t.Context(), 3, gone); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.ReadEntries(t.Context(), lane, want, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = slices.Delete(want, 50, 51)
+	if !slices.Equal(sequences(got), want) {
+		t.Fatalf("read %v, want %v", sequences(got), want)
+	}
+	last := got[len(got)-1]
+	if !reflect.DeepEqual(last.Header, forged) || string(last.Body) != "last" || last.Subject != lane || last.Time.IsZero() {
+		t.Errorf("read %+v, want it as it was stored", last)
+	}
+	some, err := b.ReadEntries(t.Context(), lane, want, 10)
+	if err != nil || len(some) == 0 || len(some) >= len(want) || !slices.Equal(sequences(some), want[:len(some)]) {
+		t.Errorf("read %v, %v; want the first few", sequences(some), err)
+	}
+	if none, err := b.ReadEntries(t.Context(), lane, []uint64{gone}, 10); err != nil || len(none) != 0 {
+		t.Errorf("read %v, %v of a message that is gone", none, err)
+	}
+	if _, err := b.ReadEntries(t.Context(), other, want, 10); err == nil {
+		t.Error("read messages of another lane")
 	}
 }
 
@@ -349,4 +394,43 @@ func TestStoresLeavesOutWhatIsAnothers(t *testing.T) {
 	if err != nil || len(stores) != 14 || slices.ContainsFunc(stores, func(s bus.StreamState) bool { return s.Name == c.Name }) {
 		t.Errorf("got %d, %+v, %v; %s is not changed by RaiseReplicas", len(stores), stores, err, c.Name)
 	}
+}
+
+// BenchmarkReadSlot reads the 100 messages of 4 KiB that one of 60 slots holds, which stand
+// among those of all others.
+func BenchmarkReadSlot(b *testing.B) {
+	const slots, each = 60, 100
+	c, _ := start(b)
+	var wg sync.WaitGroup
+	sequences := make([]uint64, each)
+	for i := range slots * each {
+		wg.Add(1)
+		m := schemas.Message{Subject: names.Due(0, int64(1700000000+i%slots)), Body: make([]byte, 4096)}
+		c.Publish(m, func(ack schemas.Ack, err error) {
+			if err != nil {
+				b.Error(err)
+			}
+			if i%slots == 0 {
+				sequences[i/slots] = ack.Sequence
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	lane := names.Due(0, 1700000000)
+	check := func(got []schemas.Stored, err error) {
+		if err != nil || len(got) != each {
+			b.Fatalf("read %d messages, %v", len(got), err)
+		}
+	}
+	b.Run("by subject", func(b *testing.B) {
+		for b.Loop() {
+			check(c.ReadLane(b.Context(), lane, 1, each, 1<<30))
+		}
+	})
+	b.Run("by sequence", func(b *testing.B) {
+		for b.Loop() {
+			check(c.ReadEntries(b.Context(), lane, sequences, 1<<30))
+		}
+	})
 }

@@ -38,7 +38,7 @@ func BenchmarkRecovery(b *testing.B) {
 	now := time.Unix(1772366400, 0)
 	s := newShard(shardConfig{
 		shards: 1, subjects: simSubjects, sealer: schemas.NewSealer([]byte("key")), near: 5 * time.Second, memory: 96 << 20,
-		maxNear: 50_000, inflight: 4096, view: newView(),
+		maxNear: 50_000, inflight: 4096, sparse: sparse, view: newView(),
 	}, compile(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{{Name: "all", Subjects: []string{">"}}}}))
 	s.boot(now, checkpoint{books: books(simSubjects.IntakeParts(0), intakeRecord{})}, nil, 0, nil)
 	sequence := uint64(0)

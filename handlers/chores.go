@@ -61,13 +61,19 @@ func (l *loop) rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (l *loop) readLane(ctx context.Context, lane *lane, from uint64, messages, bytes int) func(*shard, time.Time) {
-	stored, err := l.bus.ReadLane(ctx, lane.subject, from, messages, bytes)
+func (l *loop) readLane(ctx context.Context, e effect) func(*shard, time.Time) {
+	var stored []schemas.Stored
+	var err error
+	if len(e.known) > 0 {
+		stored, err = l.bus.ReadEntries(ctx, e.lane.subject, e.known, e.bytes)
+	} else {
+		stored, err = l.bus.ReadLane(ctx, e.lane.subject, e.from, e.messages, e.bytes)
+	}
 	found := make([]loadedEntry, 0, len(stored))
 	for i := range stored {
 		found = appendEntries(found, &stored[i])
 	}
-	return func(s *shard, now time.Time) { s.loaded(now, lane, found, len(found) > 0, err) }
+	return func(s *shard, now time.Time) { s.loaded(now, e.lane, found, len(found) > 0, err) }
 }
 
 // appendEntries parses the entries of a message of the ledger. A message that cannot be

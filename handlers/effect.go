@@ -24,6 +24,7 @@ type effect struct {
 	lane     *lane           // read, purge
 	from     uint64          // read: first sequence
 	messages int             // read: at most
+	known    []uint64        // read: these sequences and no others, unless it is empty
 	bytes    int             // read: at most, roughly
 	before   uint64          // purge, trim: first sequence that stays
 	least    int             // purge: entries it should remove, at least

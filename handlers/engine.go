@@ -151,7 +151,8 @@ func (e *Engine) own(ctx context.Context, lease Lease) {
 	e.insist(ctx, fmt.Sprintf("shard %d", lease.Shard), func(ctx context.Context) error {
 		l := newLoop(shardConfig{
 			index: lease.Shard, shards: e.Shards, subjects: e.Subjects, sealer: e.sealer, near: e.Near,
-			memory: e.Memory / int64(e.Shards), maxNear: 50_000, inflight: max(64, 4096/e.Shards), view: e.view,
+			memory: e.Memory / int64(e.Shards), maxNear: 50_000, inflight: max(64, 4096/e.Shards),
+			sparse: sparse, view: e.view,
 		}, e.policies.Load(), e, lease)
 		e.mu.Lock()
 		e.loops[lease.Shard] = l

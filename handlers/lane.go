@@ -25,6 +25,12 @@ type lane struct {
 	more      int64  // entries in them besides the first of each, as far as known
 	coming    int    // entries that this shard appends, without an answer
 
+	// Sequences after read that were followed, in order. They are read one by one if they
+	// are all that is unread: the server finds a message by its subject only by looking at
+	// all that stand between.
+	known   []uint64
+	counted bool // more may be unread than was followed: it was counted when the shard was taken
+
 	entries []place // messages that were read and not yet purged, in order
 	settled int     // of entries, in any place
 	open    int     // entries that were read and not yet settled
@@ -70,6 +76,28 @@ func (l *lane) count(entries int) {
 	l.more += int64(entries - 1)
 }
 
+// forget drops what is known up to a sequence.
+func (l *lane) forget(read uint64) {
+	n := 0
+	for n < len(l.known) && l.known[n] <= read {
+		n++
+	}
+	if l.known = l.known[n:]; len(l.known) == 0 {
+		l.known = nil
+	}
+}
+
+// lookUp is which messages, at most, are to be looked up by their sequences: none unless they
+// are known of all that is unread, and stand on average so far apart that it is worth it.
+func (l *lane) lookUp(most int, apart uint64) []uint64 {
+	n := len(l.known)
+	if n == 0 || l.counted || int64(n) != l.unread || l.known[n-1]-l.known[0] < uint64(n)*apart {
+		return nil
+	}
+	n = min(n, most)
+	return l.known[:n:n]
+}
+
 // length is how many entries stand in the lane, those on their way into it included.
 func (l *lane) length() int {
 	return int(min(max(0, l.unread)+max(0, l.more)+int64(l.open+l.coming), math.MaxInt32))
@@ -96,6 +124,7 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 	l.open += len(found)
 	if n := len(found); n > 0 {
 		l.read = max(l.read, found[n-1].seq)
+		l.forget(l.read)
 		l.unread = max(0, l.unread-messages)
 		l.more = max(0, l.more-int64(n)+messages)
 		l.empties = 0
@@ -107,6 +136,7 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 		}
 		return 0
 	}
+	l.known = nil // they are gone
 	if more || l.complete() {
 		return 0
 	}

@@ -18,6 +18,8 @@ const (
 	readBytes    = 6 << 20     // of memory at once
 	perMessage   = 1 << 10     // of memory at least
 	worthReading = 8           // a slot is read when this part of memory is free: not page by page
+	maxKnown     = 1 << 16     // sequences that a shard knows
+	sparse       = 32          // see shardConfig; where both ways cost the same, see BenchmarkReadSlot of bus
 	headMessages = 64          // of a held lane: as many as probes are chosen from
 	purgeBatch   = 1024        // settled entries at the head that are worth a purge of their own
 	readRetry    = 250 * time.Millisecond
@@ -42,7 +44,7 @@ func (s *shard) boot(now time.Time, intake checkpoint, counts map[string]uint64,
 		if l == nil {
 			continue
 		}
-		l.unread = int64(counts[subject])
+		l.unread, l.counted = int64(counts[subject]), true
 		if l.kind != schemas.LaneDue {
 			s.want(l)
 			continue
@@ -98,11 +100,21 @@ func (s *shard) announced(now time.Time, subject string, seq uint64, entries int
 	case l == nil:
 	case seq <= s.forgotten && l.announced == 0 && l.read == 0:
 		l.count(entries) // it may be gone with the lane that was forgotten
+		l.counted = true
 		if l.kind != schemas.LaneDue {
 			s.want(l)
 		}
 	default:
+		s.know(l, seq)
 		s.announce(l, seq, entries, counted)
+	}
+}
+
+// know notes the sequence of a message that was followed and will have to be read.
+func (s *shard) know(l *lane, seq uint64) {
+	if l.kind == schemas.LaneDue && seq > l.read && s.known < maxKnown {
+		l.known = append(l.known, seq)
+		s.known++
 	}
 }
 
@@ -199,7 +211,7 @@ func (s *shard) read(l *lane, messages int) {
 	s.reserved += l.reserved
 	// In memory a small entry takes three times what it takes in its stream.
 	messages = min(messages, int(l.reserved/perMessage))
-	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, bytes: int(l.reserved / 3)})
+	s.emit(effect{kind: effRead, lane: l, from: l.read + 1, messages: messages, known: l.lookUp(messages, s.sparse), bytes: int(l.reserved / 3)})
 }
 
 // loaded takes what a read found. more says that there may be more after it.
@@ -219,7 +231,10 @@ func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, e
 	if l.kind == schemas.LaneDue {
 		s.seen(items)
 	}
-	if lost := l.load(items, more); lost > 0 {
+	known := len(l.known)
+	lost := l.load(items, more)
+	s.known -= known - len(l.known)
+	if lost > 0 {
 		s.alarm(now, "read ledger", l.subject, fmt.Errorf("%d announced entries are gone: somebody removed them", lost))
 	}
 	l.retry = time.Time{}
@@ -360,6 +375,7 @@ func (s *shard) forgetLane(l *lane) {
 		delete(s.held, breakerKey{l.policy, l.key})
 	}
 	s.forgotten = max(s.forgotten, l.read)
+	s.known -= len(l.known)
 	delete(s.lanes, l.subject)
 }
 

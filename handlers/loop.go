@@ -323,8 +323,8 @@ func (l *loop) do(e *effect) {
 		trim := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.trimIntake(ctx, trim) })
 	case effRead:
-		lane, from, messages, bytes := e.lane, e.from, e.messages, e.bytes
-		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, lane, from, messages, bytes) })
+		read := *e
+		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, read) })
 	case effPurge:
 		purge := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) {

@@ -31,6 +31,9 @@ type Bus interface {
 	LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error)
 	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error)
 	ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error)
+	// ReadEntries returns those messages of a lane that are still there, in order, the rest
+	// only up to about maxBytes.
+	ReadEntries(ctx context.Context, subject string, sequences []uint64, maxBytes int) ([]schemas.Stored, error)
 	PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error)
 	DeleteEntry(ctx context.Context, shard int, sequence uint64) error
 

@@ -18,6 +18,7 @@ type shardConfig struct {
 	memory   int64         // bytes that items may take
 	maxNear  int           // reports that may wait in memory
 	inflight int           // publishes without an answer
+	sparse   uint64        // messages of a slot are looked up by their sequences if they are so far apart on average
 	view     *view
 }
 
@@ -52,6 +53,7 @@ type shard struct {
 	followed  uint64   // sequence up to which the ledger was followed
 	ahead     []uint64 // own appends that were acknowledged before they were followed, in order
 	forgotten uint64   // highest sequence that was read of a lane that was forgotten
+	known     int      // sequences that all lanes know
 
 	sets     map[string]*strategies.BreakerSet
 	dirty    []breakerKey // breakers to look at before the step ends

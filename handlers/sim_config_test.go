@@ -15,6 +15,7 @@ type simConfig struct {
 	near     time.Duration
 	memory   int64
 	maxNear  int
+	sparse   uint64
 	inflight int
 	latency  time.Duration // longest way between client and server
 	takeover time.Duration // longest time until a shard has another owner
@@ -53,7 +54,7 @@ func drawConfig(rng *rand.Rand) simConfig {
 	maybe := func(p float64) bool { return rng.Float64() < p }
 	c := simConfig{
 		shards: 1 + rng.IntN(3), near: pick(5*time.Second, 5*time.Second, time.Second, 30*time.Second),
-		memory: 32 << 20, maxNear: 50_000, inflight: 64,
+		memory: 32 << 20, maxNear: 50_000, inflight: 64, sparse: uint64(rng.IntN(4)),
 		latency: pick(0, 2*time.Millisecond, 20*time.Millisecond), takeover: pick(time.Second, 10*time.Second), work: pick(10*time.Millisecond, time.Second),
 		works: 5 + rng.IntN(40), active: pick(30*time.Second, 2*time.Minute, 5*time.Minute), poisonEverywhere: maybe(0.5), remote: 0.5,
 	}

@@ -61,7 +61,8 @@ func (w *simWorld) own(index int) {
 		purges: make(oneByOne, 1), lose: func(error) { o.lost() },
 		shard: newShard(shardConfig{
 			index: index, shards: w.cfg.shards, subjects: simSubjects, sealer: w.engine.sealer, near: w.cfg.near,
-			memory: w.cfg.memory, maxNear: w.cfg.maxNear, inflight: w.cfg.inflight, view: w.engine.view,
+			memory: w.cfg.memory, maxNear: w.cfg.maxNear, inflight: w.cfg.inflight, sparse: w.cfg.sparse,
+			view: w.engine.view,
 		}, w.engine.policies.Load()),
 	}
 	w.tracef("shard %d: owner %d takes over", index, o.name)
@@ -249,7 +250,7 @@ func (o *simOwner) effect(e effect) {
 		})
 	case effRead:
 		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
-			return o.loop.readLane(ctx, e.lane, e.from, e.messages, e.bytes), nil
+			return o.loop.readLane(ctx, e), nil
 		})
 	case effPurge:
 		o.chore(true, func(ctx context.Context) (func(*shard, time.Time), error) {
@@ -330,6 +331,24 @@ func (b simBus) Owner(_ context.Context, subject string) (string, error) {
 func (b simBus) ReadLane(_ context.Context, subject string, from uint64, most, bytes int) (found []schemas.Stored, err error) {
 	err = b.try(func() error {
 		found = b.w.streams.ledger.read(subject, from, most, bytes)
+		return nil
+	})
+	return found, err
+}
+
+func (b simBus) ReadEntries(_ context.Context, subject string, sequences []uint64, bytes int) (found []schemas.Stored, err error) {
+	err = b.try(func() error {
+		for _, seq := range sequences {
+			if bytes <= 0 {
+				return nil
+			}
+			for _, m := range b.w.streams.ledger.read(subject, seq, 1, 1) {
+				if m.Sequence == seq {
+					found, bytes = append(found, m), bytes-len(m.Body)
+				}
+			}
+		}
+		b.w.check.counts["reads by sequence"]++
 		return nil
 	})
 	return found, err

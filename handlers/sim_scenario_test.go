@@ -18,7 +18,7 @@ func calmConfig(change func(*schemas.PolicySpec)) simConfig {
 		change(&spec)
 	}
 	return simConfig{
-		shards: 1, near: 5 * time.Second, memory: 96 << 20, maxNear: 50_000, inflight: 4096, latency: time.Millisecond, work: 20 * time.Millisecond,
+		shards: 1, near: 5 * time.Second, memory: 96 << 20, maxNear: 50_000, inflight: 4096, sparse: sparse, latency: time.Millisecond, work: 20 * time.Millisecond,
 		policies: compile(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{spec}}), punctual: true,
 	}
 }
