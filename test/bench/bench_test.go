@@ -44,7 +44,7 @@ func TestSmoke(t *testing.T) {
 		if r.Result <= 0 || r.ServerRSS <= 0 {
 			t.Errorf("nothing was measured: %+v", r)
 		}
-		if strings.HasPrefix(r.Scenario, "steady") && (r.Ratio <= 0 || r.P99 < r.P50 || r.Max < r.P99) {
+		if strings.HasPrefix(r.Scenario, "steady") && (r.Ratio <= 0 || r.P99 < r.P50 || r.Max < r.P99 || r.TimerP99 <= 0 || r.TimerMax < r.TimerP99) {
 			t.Errorf("no lateness or no ratio: %+v", r)
 		}
 	}

@@ -41,6 +41,7 @@ type rig struct {
 	url     string // of all servers
 	servers []*proc.Child
 	daemon  *proc.Child // nil until startDaemon
+	timer   *proc.Child // nil unless something is measured
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	bus     *bus.Bus
@@ -205,6 +206,7 @@ func (r *rig) ready() error {
 }
 
 func (r *rig) close() {
+	r.stopTimer()
 	if r.daemon != nil {
 		r.daemon.Stop(15 * time.Second)
 	}
@@ -247,6 +249,9 @@ func (r *rig) begin() (usage, error) {
 	if err := r.profile(beginProfile); err != nil {
 		return usage{}, err
 	}
+	if err := r.startTimer(); err != nil {
+		return usage{}, err
+	}
 	return r.usage()
 }
 
@@ -280,7 +285,7 @@ func (r *rig) end(row *report.Row, before usage, n int) error {
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(1, n)) }
 	row.DaemonCPU, row.ServerCPU = each(now.daemon.CPU-before.daemon.CPU), each(now.server.CPU-before.server.CPU)
 	row.DaemonRSS, row.ServerRSS = mebibytes(now.daemon.Peak), mebibytes(now.server.Peak)
-	return r.profile(endProfile)
+	return errors.Join(r.readTimer(row), r.profile(endProfile))
 }
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -20,11 +20,16 @@ const (
 	profileVariable = "BENCH_PROFILE" // path of the profiles, without number and ending
 	roleServer      = "server"
 	roleDaemon      = "daemon"
+	roleTimer       = "timer"
 )
 
 // runRole is the life of a child. The arguments of a server are its folder and, in a cluster,
 // its name, where the others meet it, and where it meets them.
 func runRole(role string, args []string) int {
+	if role == roleTimer {
+		timeUntilTold()
+		return 0
+	}
 	code := 0
 	err := profiled(os.Getenv(profileVariable), func() error {
 		if role == roleServer {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-var head = []string{"scenario", "result", "ratio", "p50", "p99", "max", "daemon CPU/op", "server CPU/op", "daemon RSS", "server RSS", "note"}
+var head = []string{"scenario", "result", "ratio", "p50", "p99", "max", "timer p99", "timer max", "daemon CPU/op", "server CPU/op", "daemon RSS", "server RSS", "note"}
 
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) error {
@@ -71,6 +71,7 @@ func (r *Row) cells() []string {
 	}
 	return []string{
 		r.Scenario, result, ratio, with(r.P50, "ms"), with(r.P99, "ms"), with(r.Max, "ms"),
+		with(r.TimerP99, "ms"), with(r.TimerMax, "ms"),
 		with(r.DaemonCPU, "µs"), with(r.ServerCPU, "µs"), with(r.DaemonRSS, "MiB"), with(r.ServerRSS, "MiB"), r.Note,
 	}
 }

@@ -10,16 +10,18 @@ type Row struct {
 	Scenario  string  `json:"scenario"`
 	Result    float64 `json:"result"`
 	Unit      string  `json:"unit"`
-	Spread    float64 `json:"spread"`              // of the runs: half of highest less lowest, as a share of the median
-	Ratio     float64 `json:"ratio,omitzero"`      // to raw publishing in the same run, see Of
-	Of        string  `json:"ratio_of,omitempty"`  // what the ratio refers to
-	P50       float64 `json:"p50_ms,omitzero"`     // lateness
-	P99       float64 `json:"p99_ms,omitzero"`     //
-	Max       float64 `json:"max_ms,omitzero"`     // of all runs
-	DaemonCPU float64 `json:"daemon_us,omitzero"`  // CPU time of one operation, microseconds
-	ServerCPU float64 `json:"server_us,omitzero"`  //
-	DaemonRSS float64 `json:"daemon_mib,omitzero"` // the most memory while it ran, MiB
-	ServerRSS float64 `json:"server_mib,omitzero"` //
+	Spread    float64 `json:"spread"`                // of the runs: half of highest less lowest, as a share of the median
+	Ratio     float64 `json:"ratio,omitzero"`        // to raw publishing in the same run, see Of
+	Of        string  `json:"ratio_of,omitempty"`    // what the ratio refers to
+	P50       float64 `json:"p50_ms,omitzero"`       // lateness
+	P99       float64 `json:"p99_ms,omitzero"`       //
+	Max       float64 `json:"max_ms,omitzero"`       // of all runs
+	TimerP99  float64 `json:"timer_p99_ms,omitzero"` // lateness of a bare timer meanwhile
+	TimerMax  float64 `json:"timer_max_ms,omitzero"` // of all runs
+	DaemonCPU float64 `json:"daemon_us,omitzero"`    // CPU time of one operation, microseconds
+	ServerCPU float64 `json:"server_us,omitzero"`    //
+	DaemonRSS float64 `json:"daemon_mib,omitzero"`   // the most memory while it ran, MiB
+	ServerRSS float64 `json:"server_mib,omitzero"`   //
 	Note      string  `json:"note,omitempty"`
 }
 
@@ -64,12 +66,14 @@ func combine(rows []Row) Row {
 	for _, number := range []func(*Row) *float64{
 		func(r *Row) *float64 { return &r.Result }, func(r *Row) *float64 { return &r.Ratio },
 		func(r *Row) *float64 { return &r.P50 }, func(r *Row) *float64 { return &r.P99 },
+		func(r *Row) *float64 { return &r.TimerP99 },
 		func(r *Row) *float64 { return &r.DaemonCPU }, func(r *Row) *float64 { return &r.ServerCPU },
 		func(r *Row) *float64 { return &r.DaemonRSS }, func(r *Row) *float64 { return &r.ServerRSS },
 	} {
 		*number(&out) = median(of(number))
 	}
 	out.Max = slices.Max(of(func(r *Row) *float64 { return &r.Max }))
+	out.TimerMax = slices.Max(of(func(r *Row) *float64 { return &r.TimerMax }))
 	results := of(func(r *Row) *float64 { return &r.Result })
 	out.Spread = 0
 	if out.Result != 0 {
