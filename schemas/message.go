@@ -23,7 +23,7 @@ func (h Header) Set(name, value string) { h[name] = []string{value} }
 
 // Clone copies the map, not the values, which are never changed in place.
 func (h Header) Clone() Header {
-	c := make(Header, len(h)+16)
+	c := make(Header, len(h)+10) // as many as a delivery mostly adds
 	for k, v := range h {
 		c[k] = v
 	}

@@ -48,7 +48,7 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("no lateness or no ratio: %+v", r)
 		}
 	}
-	want := []string{"raw publish 1 KiB", "raw consume 1 KiB", "steady, fastest", "steady, half", "steady, tenth", "steady, 200/s", "dead letters", "replay"}
+	want := []string{"raw publish 1 KiB", "raw consume 1 KiB", "steady, fastest", "steady, 200/s", "steady, tenth", "steady, half", "dead letters", "replay"}
 	if !slices.Equal(names, want) {
 		t.Errorf("measured %q, want %q", names, want)
 	}

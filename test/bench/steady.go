@@ -20,22 +20,25 @@ func (b *run) steady() error {
 	if err != nil {
 		return err
 	}
-	r, err := b.newRig("steady", b.size, b.calm(b.delay))
+	loads := []steadyLoad{{name: fmt.Sprintf("%g/s", b.only), rate: b.only}}
+	if b.only <= 0 {
+		most, err := b.fastestOf(b.size, "steady", "steady, fastest", ideal)
+		if err != nil || b.only < 0 {
+			return err
+		}
+		loads = []steadyLoad{{"200/s", 200}, {"tenth", most / 10}, {"half", most / 2}}
+	}
+	return b.atRates(loads, ideal)
+}
+
+// atRates measures loads that grow, on a server that had no other: one that was full a moment
+// ago still has its memory and is as late as that makes it.
+func (b *run) atRates(loads []steadyLoad, ideal float64) error {
+	r, err := b.newRig("rates", b.size, b.calm(b.delay))
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	loads := []steadyLoad{{name: fmt.Sprintf("%g/s", b.only), rate: b.only}}
-	if b.only <= 0 {
-		most, err := b.fastest(r, "steady, fastest", ideal)
-		if err != nil {
-			return err
-		}
-		loads = []steadyLoad{{"half", most / 2}, {"tenth", most / 10}, {"200/s", 200}}
-	}
-	if b.only < 0 {
-		return nil
-	}
 	for i, load := range loads {
 		if err := b.atRate(r, i, load, ideal); err != nil {
 			return fmt.Errorf("%s: %w", load.name, err)
@@ -57,17 +60,21 @@ func (b *run) sizes() error {
 		if err != nil {
 			return err
 		}
-		r, err := b.newRig("sizes", size, b.calm(b.delay))
-		if err != nil {
-			return err
-		}
-		_, err = b.fastest(r, "steady, fastest, "+sizeName(size), ideal)
-		r.close()
-		if err != nil {
+		if _, err := b.fastestOf(size, "sizes", "steady, fastest, "+sizeName(size), ideal); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fastestOf measures the fastest rate for bodies of a size, on a server of its own.
+func (b *run) fastestOf(size int, rig, name string, ideal float64) (perSecond float64, err error) {
+	r, err := b.newRig(rig, size, b.calm(b.delay))
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	return b.fastest(r, name, ideal)
 }
 
 // fastest keeps a fixed number of failures under way: more than the delay alone accounts
