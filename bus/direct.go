@@ -141,11 +141,11 @@ func (b *Bus) lookedUp(ctx context.Context, stream string, sequence uint64, m *n
 	if err := endOfBatch(m); err != nil || !b.mayLag() {
 		return schemas.Stored{}, err
 	}
-	s, err := b.getMessage(ctx, stream, batch{From: sequence}.single())
-	if errors.Is(err, schemas.ErrNotFound) && codeOf(err) == codeNotFound {
-		return s, nil
+	found, err := b.leaderGet(ctx, stream, batch{From: sequence})
+	if err != nil || len(found) == 0 {
+		return schemas.Stored{}, err
 	}
-	return s, err
+	return found[0], nil
 }
 
 // endOfBatch reads the message that ends a batch.
@@ -208,7 +208,8 @@ func last(h nats.Header, name string) string {
 	return ""
 }
 
-// leaderGet asks the leader for the next message: the word on whether there is none.
+// leaderGet asks the leader for the next message on a subject, or for the one with exactly
+// that sequence if no subject is given: the word on whether there is none.
 func (b *Bus) leaderGet(ctx context.Context, stream string, req batch) ([]schemas.Stored, error) {
 	m, err := b.getMessage(ctx, stream, req.single())
 	if errors.Is(err, schemas.ErrNotFound) && codeOf(err) == codeNotFound {

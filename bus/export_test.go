@@ -31,6 +31,13 @@ func ServerError(e *jetstream.APIError) error { return serverError(e) }
 
 func TooFewServers(err error) bool { return tooFewServers(err) }
 
+// AssumeLag has what is missing be confirmed as on a replicated stream.
+func (b *Bus) AssumeLag() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.replicated = true
+}
+
 // ReadLaneFromLeader is how an empty answer is confirmed on a replicated stream.
 func (b *Bus) ReadLaneFromLeader(ctx context.Context, subject string, from uint64) ([]schemas.Stored, error) {
 	stream, err := b.ledgerWith(subject)

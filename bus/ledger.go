@@ -31,7 +31,7 @@ func (b *Bus) ReadEntries(ctx context.Context, subject string, sequences []uint6
 	defer cancel()
 	found, err := b.lookUp(ctx, stream, sequences, maxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("read %d messages of stream %s from %d: %w", len(sequences), stream, sequences[0], err)
+		return nil, fmt.Errorf("read %d messages of %s in stream %s: %w", len(sequences), subject, stream, err)
 	}
 	for i := range found {
 		if found[i].Subject != subject {

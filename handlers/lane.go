@@ -136,7 +136,7 @@ func (l *lane) load(found []*item, more bool) (lost int64) {
 		}
 		return 0
 	}
-	l.known = nil // they are gone
+	l.known = nil // gone, or a replica lags: the subject tells
 	if more || l.complete() {
 		return 0
 	}

@@ -22,7 +22,7 @@ type DeadLetter struct {
 // DeadLetterMessage is how a dead letter is stored: the payload byte for byte, the
 // original headers, and everything known about it in recoveryd's own.
 func (s Subjects) DeadLetterMessage(d *DeadLetter) Message {
-	out := write(d.Header)
+	out := write(d.Header, 20)
 	text := func(name, value string) { out.set(name, line(value, MaxErrorRunes)) }
 	text(HeaderID, d.ID)
 	out.set(HeaderSubject, Readable(d.Subject))

@@ -80,7 +80,7 @@ func (s *Sealer) Valid(h Header) bool {
 // Message is the delivery of w: the user's headers and body untouched, the state of w
 // sealed, and a message id that only this step of this delivery has.
 func (s *Sealer) Message(w *Work, d Delivery) Message {
-	out := write(w.Header)
+	out := write(w.Header, 10)
 	out.set(HeaderID, w.ID)
 	out.set(HeaderAttempt, strconv.Itoa(d.Attempt))
 	out.set(HeaderMaxAttempts, strconv.Itoa(d.MaxAttempts))

@@ -75,7 +75,7 @@ func (e *Entry) header() entryHeader {
 // survives a purge, so an append after one could vanish.
 func (e *Entry) Message(lane string) Message {
 	state := e.header()
-	out := write(e.Header)
+	out := write(e.Header, 4)
 	out.set(HeaderEntry, string(state.appendJSON(make([]byte, 0, 512))))
 	out.set(HeaderError, line(e.Error, MaxErrorRunes))
 	out.set(HeaderHistory, unbroken(e.History))

@@ -23,7 +23,12 @@ func (h Header) Set(name, value string) { h[name] = []string{value} }
 
 // Clone copies the map, not the values, which are never changed in place.
 func (h Header) Clone() Header {
-	c := make(Header, len(h)+10) // as many as a delivery mostly adds
+	return h.cloneFor(16)
+}
+
+// cloneFor is a copy with room for so many more.
+func (h Header) cloneFor(more int) Header {
+	c := make(Header, len(h)+more)
 	for k, v := range h {
 		c[k] = v
 	}
@@ -64,8 +69,9 @@ type writer struct {
 	values []string
 }
 
-func write(user Header) writer {
-	return writer{h: user.Clone(), values: make([]string, 0, 20)}
+// write has room for as many headers as are mostly added; more cost an allocation.
+func write(user Header, mostly int) writer {
+	return writer{h: user.cloneFor(mostly), values: make([]string, 0, mostly)}
 }
 
 // set leaves out what is empty.

@@ -6,8 +6,8 @@
 // offers failures, and prints one table. Without names all scenarios run:
 //
 //   - raw: asynchronous publishing to a plain stream on disk, and reading it.
-//   - steady: failures with a fixed delay as fast as they are recovered, then at half and a
-//     tenth of that rate and at 200/s.
+//   - steady: failures with a fixed delay as fast as they are recovered, then, on another
+//     server, at 200/s and at a tenth and half of that rate.
 //   - sizes: the fastest rate with bodies of 64 B and 64 KiB.
 //   - burst: failures that are all due within one second.
 //   - far: failures that wait for a minute and more, in the ledger.

@@ -52,7 +52,7 @@ func parse(args []string) (*options, error) {
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	f.StringVar(&o.dir, "dir", "", "where the server stores its streams; default a temporary folder")
 	f.StringVar(&o.binary, "recoveryd", "", "the daemon's binary, or "+itself+" for the same code in this one; default it is built")
-	f.StringVar(&o.profile, "profile", "", "folder for CPU and memory profiles of daemon and server; implies -recoveryd "+itself)
+	f.StringVar(&o.profile, "profile", "", "folder for CPU and memory profiles of daemon and server, a numbered pair for each measurement; implies -recoveryd "+itself)
 	f.IntVar(&o.raw, "raw", 200_000, "messages of raw publishing, at most 1 GiB")
 	f.IntVar(&o.size, "size", 1024, "bytes of a body")
 	f.IntVar(&o.subjects, "subjects", 200, "subjects that fail")

@@ -109,12 +109,11 @@ type mark struct {
 }
 
 func (r *rig) mark(take func() (usage, error)) (m mark, err error) {
-	state, err := r.state(target)
-	if err != nil {
+	if m.usage, err = take(); err != nil {
 		return m, err
 	}
+	state, err := r.state(target)
 	m.at, m.last = time.Now(), state.LastSeq
-	m.usage, err = take()
 	return m, err
 }
 
