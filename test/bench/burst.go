@@ -14,6 +14,10 @@ func (b *run) burstScenario() error {
 		return err
 	}
 	defer r.close()
+	return b.bursts(r, "burst, due within 1 s")
+}
+
+func (b *run) bursts(r *rig, name string) error {
 	before, err := r.begin()
 	if err != nil {
 		return err
@@ -26,7 +30,7 @@ func (b *run) burstScenario() error {
 	if err := r.settled(0, sent); err != nil {
 		return err
 	}
-	row := report.Row{Scenario: "burst, due within 1 s", Unit: "s", Note: count(sent) + " failures; result: from the first due time to the last delivery"}
+	row := report.Row{Scenario: name, Unit: "s", Note: count(sent) + " failures; result: from the first due time to the last delivery"}
 	if err := r.end(&row, before, sent); err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@
 //   - raw: asynchronous publishing to a plain stream on disk, and reading it.
 //   - steady: failures with a fixed delay as fast as they are recovered, then, on another
 //     server, at 200/s and at a tenth and half of that rate.
+//   - bare: the fastest rate of a loop that stands in for the daemon and only does what a
+//     recovery asks of the bus: what the daemon's own work costs, by comparison.
 //   - sizes: the fastest rate with bodies of 64 B and 64 KiB.
 //   - burst: failures that are all due within one second.
 //   - far: failures that wait for a minute and more, in the ledger.

@@ -39,7 +39,7 @@ func (b *run) farScenario() error {
 	if err := b.memory(r, "far, still waiting", b.far); err != nil {
 		return err
 	}
-	return b.release(r, due)
+	return b.release(r, "far, release", due)
 }
 
 // fill reports n failures that are due from a moment on, which is returned, and waits until
@@ -82,8 +82,8 @@ func (b *run) memory(r *rig, name string, waiting int) error {
 }
 
 // release waits until all that waited was delivered, and tells how late it was.
-func (b *run) release(r *rig, due time.Time) error {
-	row := report.Row{Scenario: "far, release", Unit: "/s"}
+func (b *run) release(r *rig, name string, due time.Time) error {
+	row := report.Row{Scenario: name, Unit: "/s"}
 	if err := b.sleep(time.Until(due.Add(-3 * time.Second))); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{"raw", (*run).rawScenario}, {"steady", (*run).steady}, {"sizes", (*run).sizes}, {"burst", (*run).burstScenario}, {"far", (*run).farScenario},
+	{"raw", (*run).rawScenario}, {"steady", (*run).steady}, {"bare", (*run).bareScenario}, {"sizes", (*run).sizes}, {"burst", (*run).burstScenario}, {"far", (*run).farScenario},
 	{"outage", (*run).outageScenario}, {"dead", (*run).deadScenario}, {"takeover", (*run).takeoverScenario}, {"cluster", (*run).clusterScenario}, {"idle", (*run).idleScenario},
 }
 

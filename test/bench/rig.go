@@ -151,7 +151,7 @@ func (b *run) newRigOn(n int, name string, size int, policy string) (*rig, error
 	if err != nil {
 		return nil, err
 	}
-	_, err = r.js.CreateStream(b.ctx, jetstream.StreamConfig{Name: target, Subjects: []string{"bench.>"}, Replicas: n})
+	err = r.createTarget()
 	if err == nil {
 		err = os.WriteFile(r.policyFile(), []byte(policy), 0o600)
 	}
@@ -166,6 +166,12 @@ func (b *run) newRigOn(n int, name string, size int, policy string) (*rig, error
 		return nil, err
 	}
 	return r, nil
+}
+
+// createTarget makes the stream that redeliveries go to.
+func (r *rig) createTarget() error {
+	_, err := r.js.CreateStream(r.b.ctx, jetstream.StreamConfig{Name: target, Subjects: []string{"bench.>"}, Replicas: len(r.servers)})
+	return err
 }
 
 func (r *rig) policyFile() string { return filepath.Join(r.dir, "policy.yaml") }

@@ -21,6 +21,7 @@ const (
 	roleServer      = "server"
 	roleDaemon      = "daemon"
 	roleTimer       = "timer"
+	roleBare        = "bare"
 )
 
 // runRole is the life of a child. The arguments of a server are its folder and, in a cluster,
@@ -32,8 +33,11 @@ func runRole(role string, args []string) int {
 	}
 	code := 0
 	err := profiled(os.Getenv(profileVariable), func() error {
-		if role == roleServer {
+		switch role {
+		case roleServer:
 			return serve(args)
+		case roleBare:
+			return runBare(args)
 		}
 		code = cli.Main() // the arguments are those of the daemon
 		return nil
