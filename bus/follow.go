@@ -107,8 +107,20 @@ func (f *follower) accept(m *nats.Msg, at place) error {
 // FollowLedger tells of every message in a shard's ledger from a sequence on, and then of
 // each new one: its lane, its sequence and how many entries it holds. on may block. It runs
 // until ctx is done or stop is called; stop waits for on and must not be called from it.
+//
+// The server keeps the blocks of a stream around what it delivers in memory for ten seconds.
 func (b *Bus) FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error) {
-	f := follower{bus: b, stream: b.ledgerOf(shard), filters: []string{b.cfg.Subjects.Ledger(shard)}, from: max(from, 1), headersOnly: true,
+	return b.followLedger(ctx, shard, b.cfg.Subjects.Ledger(shard), from, on)
+}
+
+// FollowSignals tells of the messages in the one lane of a shard's ledger that others write
+// to. Otherwise as FollowLedger.
+func (b *Bus) FollowSignals(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error) {
+	return b.followLedger(ctx, shard, b.cfg.Subjects.Signal(shard), from, on)
+}
+
+func (b *Bus) followLedger(ctx context.Context, shard int, filter string, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error) {
+	f := follower{bus: b, stream: b.ledgerOf(shard), filters: []string{filter}, from: max(from, 1), headersOnly: true,
 		on: func(m *nats.Msg, at place) { on(m.Subject, at.stream, schemas.PageEntries(schemas.Header(m.Header))) }}
 	return f.start(ctx)
 }

@@ -252,6 +252,24 @@ func TestFollowLedger(t *testing.T) {
 	}
 }
 
+func TestFollowSignalsTellsOfNothingElse(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	store(t, b, names.Signal(1), "before from")
+	got := make(chan entry, 10)
+	stop, err := b.FollowSignals(t.Context(), 1, 2, func(subject string, sequence uint64, entries int) { got <- entry{subject, sequence, entries} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	for _, subject := range []string{names.Due(1, 9), names.Held(1, "key"), names.DeadLane(1), names.Signal(2), names.Signal(1)} {
+		store(t, b, subject, "x")
+	}
+	if e := receive(t, got); e != (entry{names.Signal(1), 5, 1}) {
+		t.Errorf("got %+v, want the signal of shard 1, the fifth message of its stream", e)
+	}
+}
+
 func deleteConsumers(t testing.TB, nc *nats.Conn, stream string) {
 	t.Helper()
 	js := jetStream(t, nc)

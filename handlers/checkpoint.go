@@ -24,6 +24,7 @@ type checkpoint struct {
 	books    []*intakeBook
 	since    time.Time // of the lease
 	revision uint64
+	former   bool      // another owner was there before
 	far      int64     // entries in slots of the ledger
 	farAt    time.Time // when they were counted
 	dirty    bool      // something was settled after the last one was written
@@ -146,7 +147,7 @@ func (l *loop) claim(ctx context.Context) (checkpoint, error) {
 		if err != nil {
 			return checkpoint{}, err
 		}
-		c := checkpoint{since: l.lease.Since, far: r.Far, books: books(l.shard.subjects.IntakeParts(l.shard.index), r)}
+		c := checkpoint{since: l.lease.Since, far: r.Far, former: revision != 0, books: books(l.shard.subjects.IntakeParts(l.shard.index), r)}
 		c.revision, err = l.bus.StatePut(ctx, intakeKey(l.shard.index), c.record(), revision)
 		if err == nil || !errors.Is(err, schemas.ErrConflict) || tries == claimTries {
 			return c, err

@@ -93,3 +93,62 @@ func appendEntries(found []loadedEntry, m *schemas.Stored) []loadedEntry {
 	}
 	return found
 }
+
+// follower tells the loop what is stored in its shard's ledger. One goroutine at a time works
+// with it: that which runs the shard, or the one chore that exchanges it.
+type follower struct {
+	loop *loop
+	ctx  context.Context // ends the following
+	stop func()
+	next uint64 // first sequence that was not told of
+}
+
+func (f *follower) start(all bool, from uint64) (err error) {
+	follow := f.loop.bus.FollowSignals
+	if all {
+		follow = f.loop.bus.FollowLedger
+	}
+	f.next = from
+	f.stop, err = follow(f.ctx, f.loop.shard.index, from, func(subject string, sequence uint64, entries int) {
+		if f.tell(announcement{subject: subject, sequence: sequence, entries: entries}) {
+			f.next = sequence + 1
+		}
+	})
+	return err
+}
+
+// tell waits until the loop can hear it, false if it never will.
+func (f *follower) tell(a announcement) bool {
+	select {
+	case f.loop.follow <- a:
+		return true
+	case <-f.loop.tidyStop.Done():
+		return false
+	}
+}
+
+// exchange has another follower tell of everything from a sequence on, or of those signals
+// that the former did not tell of.
+func (f *follower) exchange(all bool, from uint64) {
+	f.stop()
+	if !all {
+		from = f.next
+	}
+	f.stop = func() {}
+	if !f.tell(announcement{switched: true, all: all, sequence: from}) {
+		return
+	}
+	for {
+		err := f.start(all, from)
+		if err == nil {
+			break
+		}
+		f.stop = func() {}
+		f.loop.observer.Observe(Event{Kind: EventFault, At: f.loop.clock.Now(), Shard: f.loop.shard.index, Op: "follow ledger", Err: err})
+		f.loop.pause(f.ctx, err)
+		if f.ctx.Err() != nil || f.loop.tidyStop.Err() != nil {
+			return
+		}
+	}
+	f.loop.mail.post(func(s *shard, now time.Time) { s.attached(now) })
+}

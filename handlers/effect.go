@@ -22,7 +22,8 @@ type effect struct {
 	part     int             // trim: of the intake
 	filters  []string        // trim: its subjects
 	lane     *lane           // read, purge
-	from     uint64          // read: first sequence
+	from     uint64          // read, follow: first sequence
+	all      bool            // follow: everything, not only signals
 	messages int             // read: at most
 	known    []uint64        // read: these sequences and no others, unless it is empty
 	bytes    int             // read: at most, roughly
@@ -46,6 +47,7 @@ const (
 	effObserve                      // tell the observer
 	effCheckpoint                   // store which reports are settled, then call shard.saved
 	effTrim                         // remove settled reports, then call shard.trimmed
+	effFollow                       // exchange the follower: shard.exchanged, and shard.attached when the new one is there
 	effRead                         // read a lane, then call shard.loaded
 	effPurge                        // purge a lane, then call shard.purged
 	effRemove                       // delete one entry

@@ -60,6 +60,7 @@ type item struct {
 	seq    uint64      // in its stream
 
 	into          *lane   // that it is being appended to
+	era           uint8   // of the append, see following
 	page          duePage // with move later
 	stage         stage
 	move          move

@@ -25,11 +25,11 @@ type lane struct {
 	more      int64  // entries in them besides the first of each, as far as known
 	coming    int    // entries that this shard appends, without an answer
 
-	// Sequences after read that were followed, in order. They are read one by one if they
-	// are all that is unread: the server finds a message by its subject only by looking at
-	// all that stand between.
+	// Known sequences after read, in order. They are read one by one if they are all that is
+	// unread: the server finds a message by its subject only by looking at all that stand
+	// between.
 	known   []uint64
-	counted bool // more may be unread than was followed: it was counted when the shard was taken
+	counted bool // more may be unread than is known: counted when the shard was taken, or an append without an answer
 
 	entries []place // messages that were read and not yet purged, in order
 	settled int     // of entries, in any place
@@ -91,7 +91,7 @@ func (l *lane) forget(read uint64) {
 // are known of all that is unread, and stand on average so far apart that it is worth it.
 func (l *lane) lookUp(most int, apart uint64) []uint64 {
 	n := len(l.known)
-	if n == 0 || l.counted || int64(n) != l.unread || l.known[n-1]-l.known[0] < uint64(n)*apart {
+	if n == 0 || l.counted || l.coming > 0 || int64(n) != l.unread || l.known[n-1]-l.known[0] < uint64(n)*apart {
 		return nil
 	}
 	n = min(n, most)

@@ -38,7 +38,8 @@ type loadedEntry struct {
 // and all breaker states.
 func (s *shard) boot(now time.Time, intake checkpoint, counts map[string]uint64, last uint64, states []storedState) {
 	s.intake, s.unseen = intake, intake.far
-	s.followed, s.inherited = last, last
+	s.inherited = last
+	s.following.begin(now, last, intake.former)
 	for _, subject := range slices.Sorted(maps.Keys(counts)) {
 		l := s.lane(now, subject)
 		if l == nil {
@@ -81,64 +82,6 @@ func (s *shard) lane(now time.Time, subject string) *lane {
 		s.unnamed++
 	}
 	return l
-}
-
-// announced says that a message with so many entries is stored, as the follower of the
-// ledger saw it.
-func (s *shard) announced(now time.Time, subject string, seq uint64, entries int) {
-	s.followed = max(s.followed, seq)
-	n, counted := slices.BinarySearch(s.ahead, seq)
-	for n < len(s.ahead) && s.ahead[n] <= seq {
-		n++
-	}
-	s.ahead = s.ahead[n:] // what was passed over was purged before the follower saw it
-	if counted && s.lanes[subject] == nil {
-		return // read, released and forgotten already
-	}
-	l := s.lane(now, subject)
-	switch {
-	case l == nil:
-	case seq <= s.forgotten && l.announced == 0 && l.read == 0:
-		l.count(entries) // it may be gone with the lane that was forgotten
-		l.counted = true
-		if l.kind != schemas.LaneDue {
-			s.want(l)
-		}
-	default:
-		s.know(l, seq)
-		s.announce(l, seq, entries, counted)
-	}
-}
-
-// know notes the sequence of a message that was followed and will have to be read.
-func (s *shard) know(l *lane, seq uint64) {
-	if l.kind == schemas.LaneDue && seq > l.read && s.known < maxKnown {
-		l.known = append(l.known, seq)
-		s.known++
-	}
-}
-
-// appended says that an append of this shard is stored.
-func (s *shard) appended(l *lane, seq uint64, entries int) {
-	l.coming -= entries
-	counted := seq <= s.followed
-	if !counted {
-		at, _ := slices.BinarySearch(s.ahead, seq)
-		s.ahead = slices.Insert(s.ahead, at, seq)
-	}
-	s.announce(l, seq, entries, counted)
-}
-
-func (s *shard) announce(l *lane, seq uint64, entries int, counted bool) {
-	l.announce(seq, entries, counted)
-	switch {
-	case l.kind == schemas.LaneHeld && l.key != "":
-		s.touch(l)
-	case l.kind == schemas.LaneDue && l.index < 0 && !l.wanted:
-		s.want(l) // its time has come already
-	case l.kind != schemas.LaneDue:
-		s.want(l)
-	}
 }
 
 // openSlots moves the slots that are near to the lanes that want to be read.

@@ -25,6 +25,7 @@ type loop struct {
 	lose     context.CancelCauseFunc // ends the work, because a later owner has the shard
 	signal   func(breakerKey, *schemas.Success)
 	purges   oneByOne
+	follower follower
 
 	reports  chan intakeReport
 	follow   chan announcement
@@ -48,6 +49,8 @@ type announcement struct {
 	subject  string
 	sequence uint64
 	entries  int
+	switched bool // no message: from sequence on another follower tells, of all messages or
+	all      bool // of signals
 }
 
 // Sizes of the loop's queues.
@@ -93,27 +96,22 @@ func (l *loop) run(ctx context.Context, grace time.Duration) error {
 		return fmt.Errorf("shard %d: read breakers: %w", l.shard.index, err)
 	}
 	l.shard.boot(l.clock.Now(), intake, counts, last, states)
-	stopFollow, err := l.bus.FollowLedger(ctx, l.shard.index, last+1, func(subject string, sequence uint64, entries int) {
-		select {
-		case l.follow <- announcement{subject, sequence, entries}:
-		case <-chores.Done():
-		}
-	})
-	if err != nil {
+	l.follower = follower{loop: l, ctx: ctx}
+	if err := l.follower.start(l.shard.following.all, last+1); err != nil {
 		return fmt.Errorf("shard %d: follow the ledger: %w", l.shard.index, err)
 	}
 	stopIntake, err := l.readIntake(ctx, intake.books)
 	if err != nil {
 		stopChores() // else the follower may wait for the loop, and this for the follower
-		stopFollow()
+		l.follower.stop()
 		return fmt.Errorf("shard %d: read failures: %w", l.shard.index, err)
 	}
 	l.work(ctx)
 	stopIntake()
 	l.settle(grace)
 	stopChores()
-	stopFollow()
 	l.chores.Wait()
+	l.follower.stop()
 	if why := context.Cause(ctx); errors.Is(why, schemas.ErrConflict) || errors.Is(why, errLostEnd) {
 		return fmt.Errorf("shard %d: %w", l.shard.index, why)
 	}
@@ -167,7 +165,7 @@ func (l *loop) work(ctx context.Context) {
 		case r := <-l.intake():
 			l.take(r)
 		case a := <-l.follow:
-			l.shard.announced(l.clock.Now(), a.subject, a.sequence, a.entries)
+			l.announced(a)
 		case <-l.mail.signal:
 		case <-timer.C:
 		}
@@ -224,6 +222,14 @@ func (l *loop) take(r intakeReport) {
 	}
 }
 
+func (l *loop) announced(a announcement) {
+	if a.switched {
+		l.shard.exchanged(a.all, a.sequence)
+		return
+	}
+	l.shard.announced(l.clock.Now(), a.subject, a.sequence, a.entries)
+}
+
 func (l *loop) deliver() {
 	now := l.clock.Now()
 	for _, letter := range l.mail.take() {
@@ -235,7 +241,7 @@ func (l *loop) drain() {
 	for range batch {
 		select {
 		case a := <-l.follow:
-			l.shard.announced(l.clock.Now(), a.subject, a.sequence, a.entries)
+			l.announced(a)
 			continue
 		default:
 		}
@@ -322,6 +328,9 @@ func (l *loop) do(e *effect) {
 	case effTrim:
 		trim := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.trimIntake(ctx, trim) })
+	case effFollow:
+		all, from := e.all, e.from
+		l.chores.Go(func() { l.follower.exchange(all, from) })
 	case effRead:
 		read := *e
 		l.chore(func(ctx context.Context) func(*shard, time.Time) { return l.readLane(ctx, read) })

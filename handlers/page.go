@@ -74,6 +74,7 @@ func (s *shard) pageMessage(now time.Time, it *item) schemas.Message {
 	}
 	it.into = s.lane(now, s.subjects.Due(s.index, it.page.slot))
 	it.into.coming += it.paged()
+	it.era = s.following.sent()
 	e := it.entry()
 	if len(it.page.mates) == 0 {
 		return e.Message(it.into.subject)

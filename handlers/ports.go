@@ -29,7 +29,10 @@ type Bus interface {
 	FollowAcks(ctx context.Context, stream, consumer string, on func(sequence uint64)) (stop func(), err error)
 
 	LaneCounts(ctx context.Context, shard int) (counts map[string]uint64, last uint64, err error)
+	// FollowLedger tells of every message in a shard's ledger from a sequence on, FollowSignals
+	// only of those that other shards may write.
 	FollowLedger(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error)
+	FollowSignals(ctx context.Context, shard int, from uint64, on func(subject string, sequence uint64, entries int)) (stop func(), err error)
 	ReadLane(ctx context.Context, subject string, from uint64, maxMessages, maxBytes int) ([]schemas.Stored, error)
 	// ReadEntries returns those messages of a lane that are still there, in order, the rest
 	// only up to about maxBytes.

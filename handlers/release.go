@@ -99,6 +99,7 @@ func (s *shard) append(now time.Time, it *item) schemas.Message {
 		it.into = s.lane(now, s.subjects.DeadLane(s.index))
 	}
 	it.into.coming++
+	it.era = s.following.sent()
 	return e.Message(it.into.subject)
 }
 
@@ -220,13 +221,13 @@ func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
 	case moveDrop:
 		s.conclude(now, it, schemas.KindDiscarded)
 	case moveHold:
-		s.appended(it.into, ack.Sequence, 1)
+		s.appended(it, ack.Sequence)
 		s.conclude(now, it, schemas.KindHeld)
 	case moveLater:
-		s.appended(it.into, ack.Sequence, it.paged())
+		s.appended(it, ack.Sequence)
 		s.finishPage(now, it)
 	case movePark:
-		s.appended(it.into, ack.Sequence, 1)
+		s.appended(it, ack.Sequence)
 		s.finish(now, it)
 	case moveOver:
 		s.finish(now, it)
@@ -306,7 +307,7 @@ func (s *shard) failed(now time.Time, it *item, err error) {
 		}
 		s.fault(now, "report a failed request", it, err)
 	default:
-		it.into.coming -= it.paged()
+		s.unappended(now, it, err)
 		s.fault(now, "append to ledger", it, err)
 		if s.tearPage(now, it, err) {
 			return

@@ -49,11 +49,10 @@ type shard struct {
 	unnamed int   // held lanes whose key is not known yet
 	unseen  int64 // entries of inherited pages besides the first of each, until they are read
 
-	inherited uint64   // last sequence when the shard was taken over
-	followed  uint64   // sequence up to which the ledger was followed
-	ahead     []uint64 // own appends that were acknowledged before they were followed, in order
-	forgotten uint64   // highest sequence that was read of a lane that was forgotten
-	known     int      // sequences that all lanes know
+	following following
+	inherited uint64 // last sequence when the shard was taken over
+	forgotten uint64 // highest sequence that was read of a lane that was forgotten
+	known     int    // sequences that all lanes know
 
 	sets     map[string]*strategies.BreakerSet
 	dirty    []breakerKey // breakers to look at before the step ends
@@ -349,6 +348,7 @@ func (s *shard) tick(now time.Time) {
 		s.unpin(now)
 		s.closePages(now)
 		s.save(now)
+		s.exchange(now)
 	}
 	s.look(now)
 	s.pump(now)
@@ -412,6 +412,7 @@ func (s *shard) next(now time.Time) time.Time {
 	}
 	sooner(s.nextAck())
 	sooner(s.nextSave())
+	sooner(s.following.nextExchange())
 	for _, set := range s.sets {
 		if n := set.Next(); n != 0 {
 			sooner(time.Unix(0, n))

@@ -100,7 +100,7 @@ func (w *simWorld) claim(o *simOwner) {
 			o.fed = true
 			w.readers = append(slices.DeleteFunc(w.readers, func(o *simOwner) bool { return !o.alive }), o)
 			o.do(func(s *shard, now time.Time) { s.boot(now, intake, counts, last, states) })
-			w.streams.ledger.follow(o, last+1)
+			w.streams.ledger.follow(o, o.loop.shard.following.all, last+1)
 		})
 	})
 }
@@ -248,6 +248,8 @@ func (o *simOwner) effect(e effect) {
 		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
 			return o.loop.trimIntake(ctx, e), nil
 		})
+	case effFollow:
+		o.exchange(e.all, e.from)
 	case effRead:
 		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
 			return o.loop.readLane(ctx, e), nil
@@ -278,6 +280,26 @@ func (o *simOwner) effect(e effect) {
 	default:
 		w.check.failf("", "unknown effect %d", e.kind)
 	}
+}
+
+// exchange has another follower tell of the ledger, as the loop's does.
+func (o *simOwner) exchange(all bool, from uint64) {
+	w := o.w
+	w.check.counts["followers exchanged"]++
+	w.after(w.latency(), func() {
+		next := w.streams.ledger.unfollow(o)
+		if !all {
+			from = next
+		}
+		o.do(func(s *shard, _ time.Time) { s.exchanged(all, from) })
+		w.after(w.latency()+w.faults.lag(), func() {
+			if !o.alive {
+				return
+			}
+			w.streams.ledger.follow(o, all, from)
+			w.after(w.latency(), func() { o.do(func(s *shard, now time.Time) { s.attached(now) }) })
+		})
+	})
 }
 
 // chore runs a request at the server and posts what it found after a while; a failed one

@@ -180,6 +180,8 @@ type simFollower struct {
 	owner  *simOwner
 	prefix string
 	last   time.Time
+	next   uint64 // first sequence that was not told of
+	ended  bool
 }
 
 func (l *simLedger) append(m schemas.Message) schemas.Ack {
@@ -223,7 +225,8 @@ func (f *simFollower) tell(m *schemas.Stored) {
 	found := false
 	w.after(sent, func() { _, found = w.streams.ledger.find(subject, seq) })
 	w.after(at.Sub(w.now), func() {
-		if found {
+		if found && !f.ended {
+			f.next = seq + 1
 			f.owner.do(func(s *shard, now time.Time) { s.announced(now, subject, seq, entries) })
 		}
 	})
@@ -235,9 +238,12 @@ func (l *simLedger) find(subject string, seq uint64) (int, bool) {
 	})
 }
 
-// follow begins behind what a follower's boot has counted.
-func (l *simLedger) follow(o *simOwner, from uint64) {
-	f := &simFollower{owner: o, prefix: strings.TrimSuffix(simSubjects.Ledger(o.shard), ">")}
+// follow tells of everything from a sequence on, or of signals.
+func (l *simLedger) follow(o *simOwner, all bool, from uint64) {
+	f := &simFollower{owner: o, prefix: simSubjects.Signal(o.shard), next: from}
+	if all {
+		f.prefix = strings.TrimSuffix(simSubjects.Ledger(o.shard), ">")
+	}
 	var missed []schemas.Stored
 	for subject, lane := range l.lanes {
 		if strings.HasPrefix(subject, f.prefix) {
@@ -250,6 +256,17 @@ func (l *simLedger) follow(o *simOwner, from uint64) {
 		f.tell(&missed[i])
 	}
 	l.followers = append(slices.DeleteFunc(l.followers, func(f *simFollower) bool { return !f.owner.alive }), f)
+}
+
+// unfollow ends what an owner follows, and returns from where another has to go on.
+func (l *simLedger) unfollow(o *simOwner) (next uint64) {
+	l.followers = slices.DeleteFunc(l.followers, func(f *simFollower) bool {
+		if f.owner == o {
+			next, f.ended = f.next, true
+		}
+		return f.owner == o
+	})
+	return next
 }
 
 func (l *simLedger) counts(shard int) (map[string]uint64, uint64) {

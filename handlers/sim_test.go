@@ -212,11 +212,13 @@ func (w *simWorld) operate() {
 	w.owners[simSubjects.Partition(k.key, w.cfg.shards)].do(func(s *shard, now time.Time) { s.operate(now, k, op) })
 }
 
-// litter writes what is no entry to a lane.
+// litter writes what is no entry to a lane: to one that only the owner should write to while
+// all are followed.
 func (w *simWorld) litter() {
 	policy := w.engine.policies.Load().All()[0].Name
-	lanes := []string{
-		simSubjects.Held(0, breakerKey{policy, "a.one"}.String()), simSubjects.Due(0, w.now.Unix()+w.rng.Int64N(20)-10), simSubjects.Signal(0),
+	lanes := []string{simSubjects.Signal(0)}
+	if o := w.owners[0]; o != nil && o.loop.shard.following.all && w.now.Add(10*time.Second).Before(o.loop.shard.following.until) {
+		lanes = append(lanes, simSubjects.Held(0, breakerKey{policy, "a.one"}.String()), simSubjects.Due(0, w.now.Unix()+w.rng.Int64N(20)-10))
 	}
 	w.streams.ledger.append(schemas.Message{Subject: lanes[w.rng.IntN(len(lanes))], Header: schemas.Header{schemas.HeaderEntry: {"litter"}}})
 }
