@@ -73,12 +73,12 @@ func (b *Bus) layout() []jetstream.StreamConfig {
 	}, b.ledgers()...)
 }
 
-// maxLedgers bounds the streams of the ledger: more shards share them.
-const maxLedgers = 8
+// maxLedgers bounds the streams of the ledger: more shards share them. For each stream that
+// is written to the server keeps a block of 8 MiB in memory.
+const maxLedgers = 2
 
-// ledgers are the streams of the ledger. A shard's entries are in one of them, by
-// themselves if there are few shards: to find the next entry of a lane the server walks
-// over those of all others that lie between.
+// ledgers are the streams of the ledger. They are more than one as the server writes and
+// purges each by itself, and purging a lane it walks over all that stands between.
 func (b *Bus) ledgers() []jetstream.StreamConfig {
 	shards := b.Partitions()
 	all := make([]jetstream.StreamConfig, min(shards, maxLedgers))

@@ -72,7 +72,7 @@ func TestEnsureMakesTheTable(t *testing.T) {
 		"RECOVERY_FAILED":     {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_SUCCEEDED":  {jetstream.WorkQueuePolicy, jetstream.DiscardOld, time.Hour, 100 * time.Millisecond},
 		"RECOVERY_LEDGER_0":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
-		"RECOVERY_LEDGER_7":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
+		"RECOVERY_LEDGER_1":   {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 100 * time.Millisecond},
 		"RECOVERY_OUTCOMES":   {jetstream.LimitsPolicy, jetstream.DiscardOld, 7 * day, 2 * time.Minute},
 		"RECOVERY_DEAD":       {jetstream.LimitsPolicy, jetstream.DiscardNew, 0, 2 * time.Minute},
 		"RECOVERY_ADVISORIES": {jetstream.LimitsPolicy, jetstream.DiscardOld, 14 * day, 2 * time.Minute},
@@ -147,10 +147,10 @@ func TestEnsureNamesWhoOwnsItsSubjects(t *testing.T) {
 func TestEnsureRefusesWhatCannotChange(t *testing.T) {
 	t.Parallel()
 	nc := dial(t, startServer(t).URL())
-	makeStream(t, jetStream(t, nc), jetstream.StreamConfig{Name: "RECOVERY_LEDGER_3", Subjects: []string{"recovery.ledger.3.>"},
+	makeStream(t, jetStream(t, nc), jetstream.StreamConfig{Name: "RECOVERY_LEDGER_1", Subjects: []string{"recovery.ledger.1.>", "recovery.ledger.3.>", "recovery.ledger.5.>", "recovery.ledger.7.>"},
 		Storage: jetstream.MemoryStorage, Metadata: map[string]string{"owner": "recoveryd"}})
 	err := newBus(t, nc, testConfig()).Ensure(t.Context())
-	wantError(t, err, schemas.ErrMismatch, "RECOVERY_LEDGER_3", "storage is Memory, wanted File")
+	wantError(t, err, schemas.ErrMismatch, "RECOVERY_LEDGER_1", "storage is Memory, wanted File")
 }
 
 func TestEnsureRefusesAnotherNumberOfPartitions(t *testing.T) {

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -81,17 +82,36 @@ func (l *loop) readLane(ctx context.Context, e effect) func(*shard, time.Time) {
 func appendEntries(found []loadedEntry, m *schemas.Stored) []loadedEntry {
 	entries, err := schemas.ParseEntries(m)
 	if err != nil {
-		return append(found, loadedEntry{stored: *m, pinned: m.Header.Size(), err: err})
+		return append(found, loadedEntry{item: unreadable(m, err), err: err})
 	}
-	place := schemas.Stored{Message: schemas.Message{Subject: m.Subject}, Sequence: m.Sequence, Time: m.Time}
+	found = slices.Grow(found, len(entries))
 	for i := range entries {
-		e := loadedEntry{stored: place, entry: entries[i]}
+		e, pinned := &entries[i], 0
 		if len(entries) == 1 {
-			e.pinned = e.entry.Detach(m.Header)
+			pinned = e.Detach(m.Header)
 		}
-		found = append(found, e)
+		it := &item{
+			work: e.Work, seq: m.Sequence, index: -1, kind: schemas.KindDead, pinned: pinned,
+			step: e.Step, due: e.Due, key: e.Key, reason: e.Reason, next: e.Work.Fallback,
+			attempt: e.Attempt, number: e.Number, heldAt: e.HeldAt, source: e.Source, record: e.Record,
+		}
+		if it.reason == schemas.ReasonRefused {
+			it.kind = schemas.KindRejected
+		}
+		found = append(found, loadedEntry{item: it, policy: e.Policy})
 	}
 	return found
+}
+
+// unreadable makes a letter of a message that is no entry.
+func unreadable(m *schemas.Stored, err error) *item {
+	return &item{
+		work: schemas.Work{
+			Subject: m.Subject, Attempt: 1, Delivery: 1, Fallback: schemas.NoFallback, LastFailedAt: m.Time, FirstFailedAt: m.Time,
+			Error: err.Error(), Header: m.Header, Body: m.Body,
+		},
+		seq: m.Sequence, index: -1, kind: schemas.KindDead, step: schemas.StepDead, reason: schemas.ReasonMalformed, pinned: m.Header.Size(),
+	}
 }
 
 // follower tells the loop what is stored in its shard's ledger. One goroutine at a time works

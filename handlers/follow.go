@@ -176,7 +176,7 @@ func (s *shard) announced(now time.Time, subject string, seq uint64, entries int
 
 // know notes the sequence of a message that will have to be read.
 func (s *shard) know(l *lane, seq uint64) {
-	if l.kind != schemas.LaneDue || seq <= l.read || s.known >= maxKnown {
+	if l.kind != schemas.LaneDue && l.kind != schemas.LaneHeld || seq <= l.read || s.known >= maxKnown {
 		return
 	}
 	if at, already := slices.BinarySearch(l.known, seq); !already {

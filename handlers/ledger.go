@@ -13,24 +13,23 @@ import (
 
 // Reading of the ledger.
 const (
-	readAhead    = time.Second // before a slot begins, and up to twice as early; what it must cover is a read, not a wait
-	readMessages = 4000        // of a slot at once, of which each may be a page
-	readBytes    = 6 << 20     // of memory at once
-	perMessage   = 1 << 10     // of memory at least
-	worthReading = 8           // a slot is read when this part of memory is free: not page by page
-	maxKnown     = 1 << 16     // sequences that a shard knows
-	sparse       = 32          // see shardConfig; where both ways cost the same, see BenchmarkReadSlot of bus
-	headMessages = 64          // of a held lane: as many as probes are chosen from
-	purgeBatch   = 1024        // settled entries at the head that are worth a purge of their own
+	readAhead    = 500 * time.Millisecond // before a slot begins, and up to a second earlier; what it must cover is a read, not a wait
+	readMessages = 4000                   // of a slot at once, of which each may be a page
+	readBytes    = 6 << 20                // of memory at once
+	perMessage   = 1 << 10                // of memory at least
+	worthReading = 8                      // a slot is read when this part of memory is free: not page by page
+	maxKnown     = 1 << 16                // sequences that a shard knows
+	sparse       = 32                     // see shardConfig; where both ways cost the same, see BenchmarkReadSlot of bus
+	headMessages = 64                     // of a held lane: as many as probes are chosen from
+	purgeBatch   = 1024                   // settled entries at the head that are worth a purge of their own
 	readRetry    = 250 * time.Millisecond
 )
 
 // loadedEntry is an entry as it was read, parsed outside of the shard's loop.
 type loadedEntry struct {
-	stored schemas.Stored // without header and body if they could be parsed
-	entry  schemas.Entry
-	pinned int // bytes of the message that stay besides the size of the work
-	err    error
+	item   *item  // as far as the entry tells
+	policy string // that wrote it
+	err    error  // why it cannot be read; the item is a letter of what was found
 }
 
 // boot takes what the ledger and the state store held when the shard was taken: how far the
@@ -205,29 +204,19 @@ func (s *shard) seen(items []*item) {
 	s.intake.dirty = true // its count of what waits has changed
 }
 
-// fromEntry makes an item of an entry. An entry that cannot be read becomes a letter: it
+// fromEntry completes the item of an entry. An entry that cannot be read becomes a letter: it
 // is never dropped.
 func (s *shard) fromEntry(now time.Time, l *lane, e *loadedEntry) *item {
-	w := e.entry.Work
-	it := &item{
-		work: w, policy: s.policyFor(w.Subject), lane: l, seq: e.stored.Sequence, index: -1, kind: schemas.KindDead,
-		step: e.entry.Step, due: e.entry.Due, key: e.entry.Key, reason: e.entry.Reason, next: w.Fallback,
-		attempt: e.entry.Attempt, number: e.entry.Number, heldAt: e.entry.HeldAt, source: e.entry.Source, record: e.entry.Record,
-		pinned: e.pinned,
-	}
-	if it.reason == schemas.ReasonRefused {
-		it.kind = schemas.KindRejected
-	}
+	it := e.item
+	it.lane = l
 	if e.err != nil {
-		it.work = schemas.Work{
-			ID: fmt.Sprintf("ledger-%d-%d", s.index, e.stored.Sequence), Subject: e.stored.Subject, Attempt: 1, Delivery: 1,
-			Fallback: schemas.NoFallback, LastFailedAt: e.stored.Time, FirstFailedAt: e.stored.Time,
-			Error: e.err.Error(), Header: e.stored.Header, Body: e.stored.Body,
-		}
-		it.step, it.due, it.reason, it.kind = schemas.StepDead, now, schemas.ReasonMalformed, schemas.KindDead
-	} else if l.kind == schemas.LaneHeld {
+		it.work.ID, it.due = fmt.Sprintf("ledger-%d-%d", s.index, it.seq), now
+		return it
+	}
+	it.policy = s.policyFor(it.work.Subject)
+	if l.kind == schemas.LaneHeld {
 		// By the policy that held it: another one may serve the subject now.
-		s.name(l, breakerKey{e.entry.Policy, e.entry.Key})
+		s.name(l, breakerKey{e.policy, it.key})
 	}
 	return it
 }
@@ -255,7 +244,7 @@ func (s *shard) enter(now time.Time, it *item) {
 	case it.lane.kind == schemas.LaneSignal && it.record != nil:
 		s.reported(now, it)
 		s.count(now, it)
-		s.proceed(now, it)
+		s.proceed(now, it, nil)
 	default:
 		s.place(now, it)
 	}

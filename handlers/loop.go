@@ -232,9 +232,19 @@ func (l *loop) announced(a announcement) {
 
 func (l *loop) deliver() {
 	now := l.clock.Now()
-	for _, letter := range l.mail.take() {
-		letter(l.shard, now)
+	letters := l.mail.take()
+	for i := range letters {
+		l.open(&letters[i], now)
 	}
+}
+
+func (l *loop) open(m *letter, now time.Time) {
+	if m.act != nil {
+		m.act(l.shard, now)
+		return
+	}
+	l.note(m.part, m.err)
+	l.shard.published(now, m.item, m.ack, m.err)
 }
 
 func (l *loop) drain() {
@@ -303,14 +313,10 @@ func (l *loop) do(e *effect) {
 		it := e.item
 		part := l.partOf(e.message.Subject)
 		l.bus.Publish(e.message, func(ack schemas.Ack, err error) {
-			l.mail.post(func(s *shard, now time.Time) {
-				l.note(part, err)
-				s.published(now, it, ack, err)
-			})
+			l.mail.put(letter{item: it, part: part, ack: ack, err: err})
 		})
 	case effCore:
-		it, err := e.item, l.bus.PublishCore(e.message)
-		l.mail.post(func(s *shard, now time.Time) { s.published(now, it, schemas.Ack{}, err) })
+		l.mail.put(letter{item: e.item, err: l.bus.PublishCore(e.message)})
 	case effRequest:
 		it := e.item
 		l.asking++

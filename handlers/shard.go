@@ -213,8 +213,8 @@ func (s *shard) admit(now time.Time, it *item, f *schemas.Failure) {
 		target = f.Intake
 	}
 	remember(&it.work, v.delay, target)
-	s.describe(now, it, v.delay)
 	it.key = breakerKeyOf(p, f)
+	o := s.describe(now, it, v.delay)
 	it.record = &schemas.Record{
 		OccurredAt: f.OccurredAt.UnixNano(), At: f.At.UnixNano(), Generation: f.Generation,
 		Class: string(class), Hint: int64(f.Hint), Probe: f.Probe,
@@ -225,7 +225,7 @@ func (s *shard) admit(now time.Time, it *item, f *schemas.Failure) {
 	}
 	s.reported(now, it)
 	s.count(now, it)
-	s.proceed(now, it)
+	s.proceed(now, it, o)
 }
 
 // breakerKeyOf is the key that a failure counts for: a fallback has a breaker of its own.
@@ -244,13 +244,15 @@ func (s *shard) refuse(now time.Time, it *item, reason string, err error) {
 }
 
 // describe tells the observer what a report said.
-func (s *shard) describe(now time.Time, it *item, delay time.Duration) {
+func (s *shard) describe(now time.Time, it *item, delay time.Duration) *schemas.Outcome {
 	o := it.outcome("")
 	s.observe(Event{Kind: EventFailure, At: now, Policy: it.policyName(), Source: "intake", Outcome: &o, Delay: delay, Subject: o.Subject, ID: o.ID})
+	return &o
 }
 
-// proceed tells that a retry was decided, then lets the item wait.
-func (s *shard) proceed(now time.Time, it *item) {
+// proceed tells that a retry was decided, then lets the item wait. o describes its report;
+// nil if it came by way of another shard, which told.
+func (s *shard) proceed(now time.Time, it *item, o *schemas.Outcome) {
 	it.record = nil
 	if it.step == schemas.StepDiscard {
 		it.move = moveDrop
@@ -258,12 +260,15 @@ func (s *shard) proceed(now time.Time, it *item) {
 		return
 	}
 	if it.step == schemas.StepRetry {
-		o := it.outcome(schemas.KindScheduled)
+		if o == nil {
+			described := it.outcome("")
+			o = &described
+		}
 		delay := it.due.Sub(it.work.LastFailedAt)
-		o.DueAt, o.DelayMS, o.Reason = it.due.UTC().Format(time.RFC3339Nano), delay.Milliseconds(), ""
-		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: &o, Delay: delay, Subject: o.Subject, ID: o.ID})
+		o.Kind, o.DueAt, o.DelayMS, o.Reason = schemas.KindScheduled, it.due.UTC().Format(time.RFC3339Nano), delay.Milliseconds(), ""
+		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: o, Delay: delay, Subject: o.Subject, ID: o.ID})
 		if schemas.Published(it.policy.Outcomes, o.Kind) {
-			it.untold, it.stage = &o, stageAnnouncing
+			it.untold, it.stage = o, stageAnnouncing
 			s.tell(now, it)
 			return
 		}
@@ -277,7 +282,7 @@ func (s *shard) place(now time.Time, it *item) {
 	it.stage = stageWaiting
 	near := s.shardConfig.near
 	if it.lane != nil {
-		near = max(near, 2*readAhead+time.Second) // what was read ahead of its slot must not go back there
+		near = max(near, readAhead+2*time.Second) // what was read ahead of its slot must not go back there
 	}
 	if it.due.Sub(now) > near {
 		s.later(now, it)

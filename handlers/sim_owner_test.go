@@ -139,8 +139,9 @@ func (o *simOwner) turn() {
 		w.check.failf("", "shard %d spins: next is %v", o.shard, s.next(w.now))
 		return
 	}
-	for _, letter := range o.loop.mail.take() {
-		letter(s, w.now)
+	letters := o.loop.mail.take()
+	for i := range letters {
+		o.loop.open(&letters[i], w.now)
 	}
 	o.feed()
 	if o.leased {

@@ -170,7 +170,9 @@ func ParseBreakerEvent(body []byte) (BreakerEvent, Event, error) {
 func (s Subjects) eventMessage(subject string, e Event, data func([]byte) []byte) Message {
 	e.SpecVersion, e.Source, e.DataContentType = "1.0", "recoveryd/"+s.Prefix, "application/json"
 	h := Header{HeaderContentType: {ContentTypeEvent}, HeaderMsgID: {e.ID}}
-	return Message{Subject: subject, Header: h, Body: appendEvent(make([]byte, 0, 1024), &e, data)}
+	// Most need no more: the subject comes four times, for a breaker's key as well.
+	body := make([]byte, 0, 640+4*len(e.Subject))
+	return Message{Subject: subject, Header: h, Body: appendEvent(body, &e, data)}
 }
 
 func parseEvent(body []byte, prefix string, data any) (Event, error) {

@@ -53,7 +53,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.dir, "dir", "", "where the server stores its streams; default a temporary folder")
 	f.StringVar(&o.binary, "recoveryd", "", "the daemon's binary, or "+itself+" for the same code in this one; default it is built")
 	f.StringVar(&o.profile, "profile", "", "folder for CPU and memory profiles of daemon and server, a numbered pair for each measurement; implies -recoveryd "+itself)
-	f.IntVar(&o.raw, "raw", 200_000, "messages of raw publishing, at most 1 GiB")
+	f.IntVar(&o.raw, "raw", 1_000_000, "messages of raw publishing, at most 1 GiB: for about as long as what it is compared with")
 	f.IntVar(&o.size, "size", 1024, "bytes of a body")
 	f.IntVar(&o.subjects, "subjects", 200, "subjects that fail")
 	f.DurationVar(&o.delay, "delay", time.Second, "steady: delay of a redelivery")

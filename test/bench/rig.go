@@ -27,10 +27,11 @@ var subjects = schemas.Subjects{Prefix: schemas.DefaultPrefix}
 const (
 	target        = "BENCH"
 	failedStream  = "RECOVERY_FAILED"
-	ledgerStream  = "RECOVERY_LEDGER_" // and the shard
+	ledgerStream  = "RECOVERY_LEDGER_" // and a number
 	outcomeStream = "RECOVERY_OUTCOMES"
 	deadStream    = "RECOVERY_DEAD"
 	shards        = 8 // the daemon's default
+	ledgers       = 2 // streams that they share
 )
 
 // rig is a fresh server or cluster, the daemon on it, and a connection beside it.
@@ -309,7 +310,7 @@ func (r *rig) state(stream string) (jetstream.StreamState, error) {
 
 // ledger is what all streams of the ledger hold; LastSeq is how much was ever stored.
 func (r *rig) ledger() (all jetstream.StreamState, err error) {
-	for i := range shards {
+	for i := range ledgers {
 		s, err := r.state(ledgerStream + count(i))
 		if err != nil {
 			return all, err

@@ -181,7 +181,7 @@ func (a *account) audit(ctx context.Context, i *installation, maxAttempts int, r
 		"RECOVERY_FAILED":   func(m *jetstream.RawStreamMsg) { at(id(m)).waiting = true },
 		"RECOVERY_OUTCOMES": func(m *jetstream.RawStreamMsg) { outcome(at, m, r) },
 	}
-	for i := range 8 { // a stream for each of the default number of shards
+	for i := range 2 { // however many shards there are
 		reads[fmt.Sprintf("RECOVERY_LEDGER_%d", i)] = func(m *jetstream.RawStreamMsg) {
 			entries, _ := schemas.ParseEntries(&schemas.Stored{Message: schemas.Message{Header: schemas.Header(m.Header), Body: m.Data}})
 			for i := range entries {

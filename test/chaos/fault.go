@@ -78,7 +78,7 @@ func (b *breaker) breakProcess(ctx context.Context, f fault, p *process) error {
 
 // stepDown has the leader of a stream or of one of its consumers hand over.
 func (b *breaker) stepDown(ctx context.Context, n int) error {
-	streams := []string{"RECOVERY_FAILED", "RECOVERY_LEDGER_0", "RECOVERY_LEDGER_5", "RECOVERY_OUTCOMES", "RECOVERY_DEAD", "KV_RECOVERY_LEASES", "KV_RECOVERY_STATE", "JOBS", "consumer"}
+	streams := []string{"RECOVERY_FAILED", "RECOVERY_LEDGER_0", "RECOVERY_LEDGER_1", "RECOVERY_OUTCOMES", "RECOVERY_DEAD", "KV_RECOVERY_LEASES", "KV_RECOVERY_STATE", "JOBS", "consumer"}
 	name := streams[n%len(streams)]
 	if name != "consumer" {
 		return b.api(ctx, "STREAM.LEADER.STEPDOWN."+name)
