@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -197,7 +198,8 @@ func (r *rig) ready() error {
 		if err == nil && state.Consumers == shards+1 {
 			return nil
 		}
-		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		// A cluster that is still electing its leaders may not answer in time.
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) && (!errors.Is(err, context.DeadlineExceeded) || r.b.ctx.Err() != nil) {
 			return err
 		}
 		select {
