@@ -14,6 +14,8 @@ import (
 // Reading of the ledger.
 const (
 	readAhead    = 500 * time.Millisecond // before a slot begins, and up to a second earlier; what it must cover is a read, not a wait
+	warmUp       = 3 * time.Second        // more than that if no slot was read for a while: the server must load the blocks of its stream
+	coldAfter    = 8 * time.Second        // it forgets them after ten
 	readMessages = 4000                   // of a slot at once, of which each may be a page
 	readBytes    = 6 << 20                // of memory at once
 	perMessage   = 1 << 10                // of memory at least
@@ -89,6 +91,7 @@ func (s *shard) openSlots(now time.Time) {
 		l := s.slots[0]
 		s.slots.remove(l)
 		s.want(l)
+		s.slotRead = now
 	}
 }
 
@@ -96,7 +99,11 @@ func (s *shard) openSlots(now time.Time) {
 // one read after the other, and releases should not wait for all of them.
 func (s *shard) opens(l *lane) time.Time {
 	turn := time.Second * time.Duration(s.index) / time.Duration(s.shards)
-	return time.Unix(l.second, 0).Add(-readAhead - turn)
+	at := time.Unix(l.second, 0).Add(-readAhead - turn)
+	if at.Sub(s.slotRead) > coldAfter {
+		at = at.Add(-warmUp)
+	}
+	return at
 }
 
 func (s *shard) want(l *lane) {

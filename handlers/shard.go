@@ -41,13 +41,14 @@ type shard struct {
 
 	intake checkpoint
 
-	lanes   map[string]*lane // by subject
-	slots   calendar         // not yet near
-	wanting []*lane          // lanes to be read as soon as there is room, slots in order
-	pages   map[int64]*item  // by slot, the first item of the page that others may still join
-	held    map[breakerKey]*lane
-	unnamed int   // held lanes whose key is not known yet
-	unseen  int64 // entries of inherited pages besides the first of each, until they are read
+	lanes    map[string]*lane // by subject
+	slots    calendar         // not yet near
+	slotRead time.Time        // when one of them became near
+	wanting  []*lane          // lanes to be read as soon as there is room, slots in order
+	pages    map[int64]*item  // by slot, the first item of the page that others may still join
+	held     map[breakerKey]*lane
+	unnamed  int   // held lanes whose key is not known yet
+	unseen   int64 // entries of inherited pages besides the first of each, until they are read
 
 	following following
 	inherited uint64 // last sequence when the shard was taken over
@@ -282,7 +283,7 @@ func (s *shard) place(now time.Time, it *item) {
 	it.stage = stageWaiting
 	near := s.shardConfig.near
 	if it.lane != nil {
-		near = max(near, readAhead+2*time.Second) // what was read ahead of its slot must not go back there
+		near = max(near, warmUp+readAhead+2*time.Second) // what was read ahead of its slot must not go back there
 	}
 	if it.due.Sub(now) > near {
 		s.later(now, it)
