@@ -49,8 +49,8 @@ type announcement struct {
 	subject  string
 	sequence uint64
 	entries  int
-	switched bool // no message: from sequence on another follower tells, of all messages or
-	all      bool // of signals
+	switched bool // this is no message: from sequence on another follower tells
+	all      bool // with switched: of everything, not only of signals
 }
 
 // Sizes of the loop's queues.
