@@ -2,8 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,6 +21,9 @@ func (b *Bus) ServePeer(instance string, endpoints map[string]Endpoint) (stop fu
 	places := make(chan struct{}, maxServing)
 	sub, err := b.nc.Subscribe(before+">", func(m *nats.Msg) {
 		endpoint := endpoints[strings.TrimPrefix(m.Subject, before)]
+		if endpoint == nil {
+			endpoint = unknown
+		}
 		select {
 		case places <- struct{}{}:
 		case <-ctx.Done():
@@ -30,7 +31,7 @@ func (b *Bus) ServePeer(instance string, endpoints map[string]Endpoint) (stop fu
 		}
 		running.Go(func() {
 			defer func() { <-places }()
-			_ = m.RespondMsg(answerPeer(ctx, endpoint, m.Data)) // who asked asks again
+			b.serve(ctx, endpoint, m.Data, m.Reply)
 		})
 	})
 	if err != nil {
@@ -44,28 +45,8 @@ func (b *Bus) ServePeer(instance string, endpoints map[string]Endpoint) (stop fu
 	}, nil
 }
 
-func answerPeer(ctx context.Context, endpoint Endpoint, request []byte) *nats.Msg {
-	ctx, cancel := context.WithTimeout(ctx, serviceTime)
-	defer cancel()
-	var reply any
-	var err error = &schemas.APIError{Code: 404, Message: "this replica does not know the request: is it older?"}
-	if endpoint != nil {
-		reply, err = endpoint(ctx, request)
-	}
-	m := &nats.Msg{Header: nats.Header{}}
-	if err == nil {
-		m.Data, err = json.Marshal(reply)
-	}
-	var fault *schemas.APIError
-	switch {
-	case err == nil:
-		return m
-	case !errors.As(err, &fault):
-		fault = &schemas.APIError{Code: 500, Message: err.Error()}
-	}
-	m.Header.Set(micro.ErrorHeader, fault.Message)
-	m.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(fault.Code))
-	return m
+func unknown(context.Context, []byte) (any, error) {
+	return nil, &schemas.APIError{Code: 404, Message: "this replica does not know the request: is it older?"}
 }
 
 // Ask sends a request to one replica and returns its reply. An error reply is returned as

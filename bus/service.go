@@ -43,9 +43,12 @@ func (b *Bus) Serve(version string, endpoints map[string]Endpoint) (stop func(),
 			case <-ctx.Done():
 				return
 			}
+			// Micro reads what its own answers leave in the request as soon as this function
+			// returns, so an answer given later goes past it.
+			request, reply := r.Data(), r.Reply()
 			go func() {
 				defer func() { <-places }()
-				serve(ctx, r, endpoint)
+				b.serve(ctx, endpoint, request, reply)
 			}()
 		}
 		err := service.AddEndpoint(resource+"-"+verb, micro.HandlerFunc(answer), micro.WithEndpointSubject(b.cfg.Subjects.API(resource, verb)))
@@ -66,26 +69,31 @@ func (b *Bus) Serve(version string, endpoints map[string]Endpoint) (stop func(),
 // serviceTime is how long one request may take.
 const serviceTime = 30 * time.Second
 
-func serve(ctx context.Context, r micro.Request, endpoint Endpoint) {
+// serve answers one request of a client or of another replica.
+func (b *Bus) serve(ctx context.Context, endpoint Endpoint, request []byte, to string) {
 	ctx, cancel := context.WithTimeout(ctx, serviceTime)
 	defer cancel()
-	reply, err := endpoint(ctx, r.Data())
-	var data []byte
+	m := &nats.Msg{Subject: to}
+	reply, err := endpoint(ctx, request)
 	if err == nil {
-		data, err = json.Marshal(reply)
+		m.Data, err = json.Marshal(reply)
 	}
 	if err == nil {
-		err = r.Respond(data)
+		err = b.nc.PublishMsg(m)
 	}
+	if err != nil {
+		_ = b.nc.PublishMsg(refusal(to, err)) // who asked asks again
+	}
+}
+
+func refusal(to string, err error) *nats.Msg {
 	var fault *schemas.APIError
-	switch {
-	case err == nil:
-		return
-	case errors.As(err, &fault):
-	default:
+	if !errors.As(err, &fault) {
 		fault = &schemas.APIError{Code: 500, Message: err.Error()}
 	}
-	_ = r.Error(strconv.Itoa(fault.Code), fault.Message, nil) // nobody is left to tell
+	return &nats.Msg{Subject: to, Header: nats.Header{
+		micro.ErrorHeader: {fault.Message}, micro.ErrorCodeHeader: {strconv.Itoa(fault.Code)},
+	}}
 }
 
 // serviceVersion makes a semantic version, which the micro service insists on.
