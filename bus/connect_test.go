@@ -160,12 +160,7 @@ func TestUserWithoutPasswordIsAToken(t *testing.T) {
 
 func TestConnectWaitsForAServer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
+	address := freeAddrs(t, 1)[0]
 	events := make(chan string, 100)
 	nc, err := bus.Connect(bus.Options{Servers: "nats://" + address, Retry: true, OnEvent: func(kind string, _ error) { events <- kind }})
 	if err != nil {

@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"net/url"
 	"testing"
 	"time"
 
@@ -32,6 +31,15 @@ func startServer(t testing.TB) *embedded.Server {
 	return s
 }
 
+func freeAddrs(t testing.TB, n int) []string {
+	t.Helper()
+	addrs, err := embedded.FreeAddrs(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addrs
+}
+
 // serveAt runs a server at an address that was free a moment ago.
 func serveAt(t testing.TB, address string) {
 	t.Helper()
@@ -45,19 +53,15 @@ func serveAt(t testing.TB, address string) {
 // restartable is a server that comes back on the same port with the same streams.
 func restartable(t testing.TB) (address string, restart func()) {
 	t.Helper()
-	dir := t.TempDir()
-	s, err := embedded.Start(embedded.Options{Dir: dir})
+	o := embedded.Options{Dir: t.TempDir(), Addr: freeAddrs(t, 1)[0]}
+	s, err := embedded.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Stop() })
-	u, err := url.Parse(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
 	return s.URL(), func() {
 		s.Stop()
-		next, err := embedded.Start(embedded.Options{Dir: dir, Addr: u.Host})
+		next, err := embedded.Start(o)
 		if err != nil {
 			t.Fatal(err)
 		}

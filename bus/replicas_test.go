@@ -2,7 +2,6 @@ package bus_test
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,24 +12,11 @@ import (
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
-// freeAddr is an address on loopback that was free a moment ago.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // cluster is three servers that share streams, and a connection to them.
 func cluster(t testing.TB) *nats.Conn {
 	t.Helper()
-	var peers, urls []string
-	for range 3 {
-		peers = append(peers, freeAddr(t))
-	}
+	var urls []string
+	peers := freeAddrs(t, 3)
 	dir := t.TempDir()
 	for i, addr := range peers {
 		name := fmt.Sprintf("s%d", i)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/recoveryd/recoveryd/bus"
+	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 	"github.com/recoveryd/recoveryd/test/bench/internal/load"
 	"github.com/recoveryd/recoveryd/test/bench/internal/proc"
@@ -66,7 +66,7 @@ func (b *run) newServers(n int, name string, size int) (r *rig, err error) {
 	if err != nil {
 		return nil, err
 	}
-	peers, err := freePorts(n)
+	peers, err := embedded.FreeAddrs(n)
 	if err != nil {
 		return nil, err
 	}
@@ -93,21 +93,6 @@ func (b *run) newServers(n int, name string, size int) (r *rig, err error) {
 		return nil, err
 	}
 	return r, r.elected()
-}
-
-// freePorts finds addresses for the servers of a cluster to meet at.
-func freePorts(n int) (addresses []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		addresses = append(addresses, l.Addr().String())
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return addresses, nil
 }
 
 // elected waits until the servers agree on who leads them.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -64,7 +64,11 @@ func install(ctx context.Context, dir string, servers, daemons int, policies str
 }
 
 func (i *installation) startServers(ctx context.Context, dir string, n int) error {
-	clients, cluster, err := freeAddrs(n), freeAddrs(n), error(nil)
+	addrs, err := embedded.FreeAddrs(2 * n)
+	if err != nil {
+		return err
+	}
+	clients, cluster := addrs[:n], addrs[n:]
 	i.addrs = clients
 	for k := range n {
 		name := fmt.Sprintf("server-%d", k)
@@ -167,18 +171,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// freeAddrs are addresses on loopback that were free a moment ago.
-func freeAddrs(n int) []string {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return addrs
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }

@@ -290,8 +290,11 @@ func killed(t *testing.T, victim string, n int, far time.Duration) {
 	moment := time.Duration(random.Int64N(int64(14 * time.Second)))
 	t.Logf("seed %d: %s is killed after %s", *seed, victim, moment.Round(time.Millisecond))
 	dir := t.TempDir()
-	server, url := start(t, "server", dir, "127.0.0.1:0")
-	server.args[1] = strings.TrimPrefix(url, "nats://")
+	addrs, err := embedded.FreeAddrs(1) // it starts there again
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, url := start(t, "server", dir, addrs[0])
 	daemon, _ := start(t, "daemon", url)
 	nc, err := bus.Connect(bus.Options{Servers: url, Name: "test"})
 	if err != nil {

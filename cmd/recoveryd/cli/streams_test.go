@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,16 +30,10 @@ func streamsOfOneCopy(t *testing.T, url string) {
 // threeServers is a cluster.
 func threeServers(t *testing.T) (urls string) {
 	t.Helper()
-	var peers, all []string
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		peers = append(peers, l.Addr().String())
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+	var all []string
+	peers, err := embedded.FreeAddrs(3)
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	for i, addr := range peers {

@@ -241,12 +241,11 @@ func TestPoliciesAreReloadedAndKeptWhenBroken(t *testing.T) {
 
 func TestADaemonWaitsForItsServer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := embedded.FreeAddrs(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := addrs[0]
 	o, log := options(t, "nats://"+addr)
 	d := start(t, o)
 	eventually(t, "readyz does not say why", func() bool {
