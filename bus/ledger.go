@@ -41,6 +41,23 @@ func (b *Bus) ReadEntries(ctx context.Context, subject string, sequences []uint6
 	return found, nil
 }
 
+// ReadEntry returns one message of a shard's ledger as the leader of the stream has it;
+// schemas.ErrNotFound if it is gone.
+func (b *Bus) ReadEntry(ctx context.Context, shard int, sequence uint64) (schemas.Stored, error) {
+	stream := b.ledgerOf(shard)
+	found, err := b.leaderGet(ctx, stream, batch{From: sequence})
+	if err == nil && len(found) == 0 {
+		err = schemas.ErrNotFound
+	}
+	if err != nil {
+		return schemas.Stored{}, fmt.Errorf("read message %d of stream %s: %w", sequence, stream, err)
+	}
+	if lane, err := b.cfg.Subjects.ParseLedger(found[0].Subject); err != nil || lane.Shard != shard {
+		return schemas.Stored{}, fmt.Errorf("message %d of stream %s belongs to another shard: %w", sequence, stream, schemas.ErrNotFound)
+	}
+	return found[0], nil
+}
+
 // PurgeLane removes the entries of one lane whose sequence is below before, and returns
 // how many they were. Later ones stay, as they may have come after the lane was read.
 func (b *Bus) PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error) {

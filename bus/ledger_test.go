@@ -150,6 +150,29 @@ func TestEntriesAreFoundBySequence(t *testing.T) {
 	}
 }
 
+func TestReadEntry(t *testing.T) {
+	t.Parallel()
+	b, _ := start(t)
+	header := schemas.Header{"Recovery-Entry": {"{}"}, "Shop": {"7", "8"}}
+	ack, err := publish(t, b, schemas.Message{Subject: names.Due(3, 1700000000), Header: header, Body: []byte("one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.ReadEntry(t.Context(), 3, ack.Sequence)
+	if err != nil || got.Subject != names.Due(3, 1700000000) || string(got.Body) != "one" || !reflect.DeepEqual(got.Header, header) || got.Sequence != ack.Sequence {
+		t.Errorf("read %+v, %v", got, err)
+	}
+	_, err = b.ReadEntry(t.Context(), 5, ack.Sequence) // its ledger is the same stream
+	wantError(t, err, schemas.ErrNotFound, "belongs to another shard")
+	_, err = b.ReadEntry(t.Context(), 3, ack.Sequence+1)
+	wantError(t, err, schemas.ErrNotFound, fmt.Sprint("read message ", ack.Sequence+1))
+	if err := b.DeleteEntry(t.Context(), 3, ack.Sequence); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.ReadEntry(t.Context(), 3, ack.Sequence)
+	wantError(t, err, schemas.ErrNotFound)
+}
+
 func TestPurgeSparesTheLateEntry(t *testing.T) {
 	t.Parallel()
 	b, _ := start(t)

@@ -24,10 +24,12 @@ func (e *Engine) PeerAPI() map[string]APIFunc {
 
 func (e *Engine) endpoints(which func(endpoint) APIFunc) map[string]APIFunc {
 	all := map[string]endpoint{
-		"waiting.ls":   everywhere(e, "waiting.ls", e.listWaiting, mergeWaiting),
-		"waiting.show": anywhere(e, "waiting.show", shardOfHandle, e.showWaiting),
-		"breaker.ls":   everywhere(e, "breaker.ls", e.listBreakers, mergeBreakers),
-		"breaker.show": atOwner(e, "breaker.show", e.shardOfBreaker, e.showBreaker),
+		"waiting.ls":     everywhere(e, "waiting.ls", e.listWaiting, mergeWaiting),
+		"waiting.show":   anywhere(e, "waiting.show", shardOfHandle, e.showWaiting),
+		"waiting.cancel": anywhere(e, "waiting.cancel", shardOfCommand, e.commandWaiting(true)),
+		"waiting.now":    anywhere(e, "waiting.now", shardOfCommand, e.commandWaiting(false)),
+		"breaker.ls":     everywhere(e, "breaker.ls", e.listBreakers, mergeBreakers),
+		"breaker.show":   atOwner(e, "breaker.show", e.shardOfBreaker, e.showBreaker),
 	}
 	for _, verb := range []string{"open", "close", "reset", "disable", "probe"} {
 		all["breaker."+verb] = atOwner(e, "breaker."+verb, e.shardOfBreaker, e.operator(verb))

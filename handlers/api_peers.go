@@ -161,14 +161,15 @@ func (e *Engine) shardOfBreaker(q schemas.BreakerRequest) (int, error) {
 }
 
 func shardOfHandle(q schemas.HandleRequest) (int, error) {
-	if q.Handle == "" {
-		return -1, nil
+	h, err := parseHandle(q.ID, q.Handle)
+	if err != nil || q.Handle == "" {
+		return -1, err
 	}
-	shard, _, _, err := parseHandle(q.Handle)
-	if err != nil {
-		return 0, badRequest("handle: %v", err)
-	}
-	return shard, nil
+	return h.shard, nil
+}
+
+func shardOfCommand(q schemas.CommandRequest) (int, error) {
+	return shardOfHandle(schemas.HandleRequest{ID: q.ID, Handle: q.Handle})
 }
 
 func mergeWaiting(q schemas.WaitingRequest, parts []schemas.WaitingReply) schemas.WaitingReply {

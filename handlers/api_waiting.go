@@ -3,11 +3,13 @@ package handlers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -28,6 +30,7 @@ type laneView struct {
 	state   string
 	second  int64
 	length  int
+	ahead   aheadBook
 }
 
 // waitingView is what one shard holds, at one moment.
@@ -49,9 +52,10 @@ func (s *shard) viewWaiting(keep func(*schemas.WaitingItem) bool, limit int) wai
 	}
 	slices.SortFunc(v.near, func(a, b schemas.WaitingItem) int { return cmp.Compare(a.DueAt, b.DueAt) })
 	v.near = v.near[:min(limit, len(v.near))]
+	ahead := newAheadBook(s.ahead.sorted()) // a copy
 	for _, l := range s.lanes {
 		if n := l.length(); n > 0 {
-			v.lanes = append(v.lanes, laneView{s.index, l.subject, laneState(l.kind), l.second, n})
+			v.lanes = append(v.lanes, laneView{s.index, l.subject, laneState(l.kind), l.second, n, ahead})
 		}
 	}
 	return v
@@ -140,14 +144,13 @@ func (e *Engine) listWaiting(ctx context.Context, q schemas.WaitingRequest) (sch
 	slices.SortFunc(lanes, func(a, b laneView) int {
 		return cmp.Or(cmp.Compare(a.state, b.state), cmp.Compare(a.second, b.second), cmp.Compare(a.subject, b.subject))
 	})
+	lanes = slices.DeleteFunc(lanes, func(l laneView) bool { return q.State != "" && q.State != l.state })
 	err := e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
-		if q.State == "" || q.State == l.state {
-			if i := e.entryItem(l, m); keep(&i) {
-				reply.Items = append(reply.Items, i)
-			}
+		if i := e.entryItem(l, m); keep(&i) {
+			reply.Items = append(reply.Items, i)
 		}
 		return len(reply.Items) <= q.Limit
-	}, func(l laneView) bool { return q.State == "" || q.State == l.state })
+	})
 	reply.More = len(reply.Items) > q.Limit || ctx.Err() != nil
 	reply.Items = reply.Items[:min(q.Limit, len(reply.Items))]
 	return reply, err
@@ -172,34 +175,36 @@ func (e *Engine) totalWaiting(state string) int64 {
 // of its message, and which one of its page it is.
 type ledgerEntry struct {
 	schemas.Entry
+	spot  spot
 	place string
 	err   error // why it cannot be read; then there is no more than the subject of its lane and the body
 }
+
+// settled says whether an entry that stands in a lane does not wait any more.
+func (l *laneView) settled(m *ledgerEntry) bool { return l.ahead.has(m.spot, m.Source, m.ID) }
 
 // entriesOf are those of a message of the ledger.
 func entriesOf(m *schemas.Stored) []ledgerEntry {
 	place := strconv.FormatUint(m.Sequence, 10)
 	entries, err := schemas.ParseEntries(m)
 	if err != nil {
-		return []ledgerEntry{{Entry: schemas.Entry{Work: schemas.Work{Subject: m.Subject, Body: m.Body}}, place: place, err: err}}
+		return []ledgerEntry{{Entry: schemas.Entry{Work: schemas.Work{Subject: m.Subject, Body: m.Body}}, spot: spot{seq: m.Sequence}, place: place, err: err}}
 	}
 	all := make([]ledgerEntry, len(entries))
 	for i, e := range entries {
-		all[i] = ledgerEntry{Entry: e, place: place}
+		all[i] = ledgerEntry{Entry: e, spot: spot{m.Sequence, uint16(i)}, place: place}
 		if len(entries) > 1 {
-			all[i].place += "." + strconv.Itoa(i+1)
+			all[i].place = all[i].spot.String()
 		}
 	}
 	return all
 }
 
-// readLanes reads lanes in order until each says stop.
-func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(laneView, *ledgerEntry) bool, want func(laneView) bool) error {
+// readLanes reads lanes in order until each says stop. What a command has settled already is
+// passed over.
+func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(laneView, *ledgerEntry) bool) error {
 	const page = 200
 	for _, l := range lanes {
-		if !want(l) {
-			continue
-		}
 		for from := uint64(1); ; {
 			stored, err := e.bus.ReadLane(ctx, l.subject, from, page, 1<<20)
 			if err != nil {
@@ -209,7 +214,7 @@ func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(lane
 				from = stored[i].Sequence + 1
 				entries := entriesOf(&stored[i])
 				for j := range entries {
-					if !each(l, &entries[j]) {
+					if !l.settled(&entries[j]) && !each(l, &entries[j]) {
 						return nil
 					}
 				}
@@ -222,61 +227,137 @@ func (e *Engine) readLanes(ctx context.Context, lanes []laneView, each func(lane
 	return nil
 }
 
+// handle names a piece of work that waits: by its id, by its place in the ledger, or by the
+// sequence of its report.
+type handle struct {
+	text   string
+	id     string
+	shard  int
+	report uint64
+	spot   spot
+}
+
+var handleForm = regexp.MustCompile(`^(\d{1,3}):(?:f(\d{1,20})|(\d{1,20}(?:\.\d{1,3})?))$`)
+
+// parseHandle reads <shard>:<sequence>, <shard>:<sequence>.<number in its page>, or
+// <shard>:f<sequence> of a report, unless there is an id.
+func parseHandle(id, text string) (h handle, err error) {
+	if (id == "") == (text == "") {
+		return h, badRequest("give either id or handle")
+	}
+	if h.id = id; id != "" {
+		return h, nil
+	}
+	m := handleForm.FindStringSubmatch(text)
+	if m == nil {
+		return h, badRequest("handle: %q is not <shard>:<sequence> as ls prints it", text)
+	}
+	h.text = text
+	h.shard, _ = strconv.Atoi(m[1]) // three digits at most
+	if m[2] != "" {
+		h.report, err = strconv.ParseUint(m[2], 10, 64)
+	} else {
+		h.spot, err = parseSpot(m[3])
+	}
+	if err != nil {
+		return h, badRequest("handle: %q: %v", text, err)
+	}
+	return h, nil
+}
+
+// found is a piece of work that waits, and where.
+type found struct {
+	item   schemas.WaitingItem
+	loop   *loop
+	report uint64 // in memory, by the sequence of its report; 0 = in the ledger
+	spot   spot
+}
+
 // showWaiting finds one item by its handle, or by its id among everything that waits.
 func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (schemas.WaitingItem, error) {
-	if (q.ID == "") == (q.Handle == "") {
-		return schemas.WaitingItem{}, badRequest("give either id or handle")
-	}
-	only, place, report, err := parseHandle(q.Handle)
+	h, err := parseHandle(q.ID, q.Handle)
 	if err != nil {
-		return schemas.WaitingItem{}, badRequest("handle: %v", err)
+		return schemas.WaitingItem{}, err
 	}
+	f, err := e.findWaiting(ctx, h)
+	return f.item, err
+}
+
+// findWaiting looks in memory first, then in the ledger.
+func (e *Engine) findWaiting(ctx context.Context, h handle) (found, error) {
 	var lanes []laneView
 	for _, l := range e.running() {
-		if q.Handle != "" && l.shard.index != only {
+		if h.id == "" && l.shard.index != h.shard {
 			continue
 		}
-		found, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(q.ID, place, report) })
+		near, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(h) })
 		if err != nil {
-			return schemas.WaitingItem{}, err
+			return found{}, err
 		}
-		if found != nil {
-			return *found, nil
+		if near != nil {
+			_, place, _ := strings.Cut(near.Handle, ":f")
+			report, _ := strconv.ParseUint(place, 10, 64)
+			return found{item: *near, loop: l, report: report}, nil
 		}
 		v, err := inShard(ctx, l, func(s *shard, _ time.Time) waitingView {
 			return s.viewWaiting(func(*schemas.WaitingItem) bool { return false }, 0)
 		})
 		if err != nil {
-			return schemas.WaitingItem{}, err
+			return found{}, err
+		}
+		if h.spot.seq != 0 {
+			return e.findEntry(ctx, l, v.lanes, h)
 		}
 		lanes = append(lanes, v.lanes...)
 	}
-	var found *schemas.WaitingItem
-	err = e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
-		i := e.entryItem(l, m)
-		at := m.place
-		if report { // it was near when its handle was printed
-			at = strconv.FormatUint(m.Source, 10)
+	var hit found
+	err := e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
+		// A report's handle was printed while the work was near.
+		if h.id != "" && m.ID == h.id || h.report != 0 && m.Source == h.report {
+			hit = e.foundEntry(l, m)
 		}
-		if q.ID != "" && i.ID == q.ID || q.Handle != "" && at == place {
-			i.History, i.Headers, i.Body = m.History, m.Header, m.Body
-			found = &i
-		}
-		return found == nil
-	}, func(laneView) bool { return true })
-	switch {
-	case found != nil:
-		return *found, nil
-	case err != nil:
-		return schemas.WaitingItem{}, err
+		return hit.loop == nil
+	})
+	if err == nil && hit.loop == nil {
+		err = h.missing()
 	}
-	return schemas.WaitingItem{}, notFound("nothing that waits here has the %s %q: it may have been delivered already (recoveryd outcomes --id), or be a dead letter (recoveryd dlq ls --id)",
-		map[bool]string{true: "id", false: "handle"}[q.ID != ""], cmp.Or(q.ID, q.Handle))
+	return hit, err
 }
 
-func (s *shard) find(id, place string, report bool) *schemas.WaitingItem {
+// findEntry looks up an entry by its place.
+func (e *Engine) findEntry(ctx context.Context, loop *loop, lanes []laneView, h handle) (found, error) {
+	m, err := e.bus.ReadEntry(ctx, h.shard, h.spot.seq)
+	if errors.Is(err, schemas.ErrNotFound) {
+		return found{}, h.missing()
+	}
+	if err != nil {
+		return found{}, err
+	}
+	at := slices.IndexFunc(lanes, func(l laneView) bool { return l.subject == m.Subject })
+	entries := entriesOf(&m)
+	if at < 0 || int(h.spot.part) >= len(entries) || lanes[at].settled(&entries[h.spot.part]) {
+		return found{}, h.missing()
+	}
+	return e.foundEntry(lanes[at], &entries[h.spot.part]), nil
+}
+
+func (e *Engine) foundEntry(l laneView, m *ledgerEntry) found {
+	i := e.entryItem(l, m)
+	i.History, i.Headers, i.Body = m.History, m.Header, m.Body
+	return found{item: i, loop: e.loopOf(l.shard), spot: m.spot}
+}
+
+func (h handle) missing() error {
+	what := "id"
+	if h.text != "" {
+		what = "handle"
+	}
+	return notFound("nothing that waits here has the %s %q: it may have been delivered already (recoveryd outcomes --id), or be a dead letter (recoveryd dlq ls --id)", what, h.text+h.id)
+}
+
+func (s *shard) find(h handle) *schemas.WaitingItem {
 	for it := range s.nearItems() {
-		if !(id != "" && it.work.ID == id || report && strconv.FormatUint(it.source, 10) == place) {
+		if !(h.id != "" && it.work.ID == h.id || h.report != 0 && it.source == h.report) {
 			continue
 		}
 		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
@@ -285,20 +366,4 @@ func (s *shard) find(id, place string, report bool) *schemas.WaitingItem {
 		return &w
 	}
 	return nil
-}
-
-var handleForm = regexp.MustCompile(`^(\d{1,3}):(?:f(\d{1,20})|(\d{1,20}(?:\.\d{1,3})?))$`)
-
-// parseHandle reads <shard>:<sequence>, <shard>:<sequence>.<number in its page>, or
-// <shard>:f<sequence> of a report. place is what stands after the colon, or after the f.
-func parseHandle(handle string) (shard int, place string, report bool, err error) {
-	if handle == "" {
-		return 0, "", false, nil
-	}
-	m := handleForm.FindStringSubmatch(handle)
-	if m == nil {
-		return 0, "", false, fmt.Errorf("%q is not <shard>:<sequence> as ls prints it", handle)
-	}
-	shard, err = strconv.Atoi(m[1])
-	return shard, m[2] + m[3], m[2] != "", err
 }

@@ -29,7 +29,9 @@ type checkpoint struct {
 	farAt    time.Time // when they were counted
 	dirty    bool      // something was settled after the last one was written
 	writing  bool
-	at       time.Time // when the last one was written
+	at       time.Time    // when the last one was written
+	commands []*command   // that are settled with the one that is being written
+	ahead    []aheadEntry // when the shard was taken
 	trimming bool
 	trimAt   time.Time // when it is worth removing something again
 }
@@ -49,7 +51,9 @@ func (s *shard) save(now time.Time) {
 	if c.dirty && !c.writing && (s.stopping || now.Sub(c.at) >= checkpointEvery) {
 		c.dirty, c.writing, c.at = false, true, now
 		s.countFar(now)
-		s.emit(effect{kind: effCheckpoint, data: c.record(), revision: c.revision})
+		c.commands, s.commands = s.commands, nil
+		s.forgetAhead(now)
+		s.emit(effect{kind: effCheckpoint, data: c.record(s.ahead.sorted()), revision: c.revision})
 	}
 	if c.trimming || !s.stopping && now.Before(c.trimAt) {
 		return
@@ -78,8 +82,8 @@ func (s *shard) countFar(now time.Time) {
 }
 
 // record is the checkpoint as it is stored.
-func (c *checkpoint) record() []byte {
-	r := intakeRecord{Since: c.since, Far: c.far}
+func (c *checkpoint) record(ahead []aheadEntry) []byte {
+	r := intakeRecord{Since: c.since, Far: c.far, Ahead: ahead}
 	for _, b := range c.books {
 		r.Parts = append(r.Parts, b.record())
 	}
@@ -109,6 +113,12 @@ func (s *shard) nextSave() (at time.Time) {
 func (s *shard) saved(now time.Time, revision uint64, stale bool, err error) {
 	c := &s.intake
 	c.writing = false
+	if err != nil || stale {
+		s.commands = append(c.commands, s.commands...)
+	} else {
+		s.answer(c.commands)
+	}
+	c.commands = nil
 	if err != nil {
 		s.observe(Event{Kind: EventFault, At: now, Op: "store checkpoint", Err: err})
 		c.dirty = true
@@ -147,8 +157,8 @@ func (l *loop) claim(ctx context.Context) (checkpoint, error) {
 		if err != nil {
 			return checkpoint{}, err
 		}
-		c := checkpoint{since: l.lease.Since, far: r.Far, former: revision != 0, books: books(l.shard.subjects.IntakeParts(l.shard.index), r)}
-		c.revision, err = l.bus.StatePut(ctx, intakeKey(l.shard.index), c.record(), revision)
+		c := checkpoint{since: l.lease.Since, far: r.Far, former: revision != 0, ahead: r.Ahead, books: books(l.shard.subjects.IntakeParts(l.shard.index), r)}
+		c.revision, err = l.bus.StatePut(ctx, intakeKey(l.shard.index), c.record(r.Ahead), revision)
 		if err == nil || !errors.Is(err, schemas.ErrConflict) || tries == claimTries {
 			return c, err
 		}

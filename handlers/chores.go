@@ -91,7 +91,7 @@ func appendEntries(found []loadedEntry, m *schemas.Stored) []loadedEntry {
 			pinned = e.Detach(m.Header)
 		}
 		it := &item{
-			work: e.Work, seq: m.Sequence, index: -1, kind: schemas.KindDead, pinned: pinned,
+			work: e.Work, seq: m.Sequence, part: uint16(i), index: -1, kind: schemas.KindDead, pinned: pinned,
 			step: e.Step, due: e.Due, key: e.Key, reason: e.Reason, next: e.Work.Fallback,
 			attempt: e.Attempt, number: e.Number, heldAt: e.HeldAt, source: e.Source, record: e.Record,
 		}

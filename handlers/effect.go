@@ -36,6 +36,7 @@ type effect struct {
 	snapshot *strategies.Snapshot
 	success  *schemas.Success // signal
 	revision uint64
+	command  *command // answer
 }
 
 type effectKind uint8
@@ -53,6 +54,7 @@ const (
 	effRemove                       // delete one entry
 	effOwner                        // ask which stream stores a subject, then call shard.owned
 	effSignal                       // tell the breaker of another shard of a success
+	effAnswer                       // tell an operator what became of a command
 	effStore                        // store or delete a breaker's state, then call shard.stored
 )
 

@@ -134,6 +134,8 @@ type intakeRecord struct {
 	Since time.Time    `json:"since"` // when who wrote it became the owner
 	Parts []partRecord `json:"parts,omitempty"`
 	Far   int64        `json:"far,omitempty"` // entries that wait for their time, of whose pages a new owner knows only the number
+
+	Ahead []aheadEntry `json:"ahead,omitempty"`
 }
 
 // partRecord says that all reports up to High, none of which is younger than At, are
@@ -154,6 +156,11 @@ func parseIntakeRecord(data []byte) (r intakeRecord, err error) {
 	for i := range r.Parts {
 		if _, err := r.Parts[i].open(); err != nil {
 			return intakeRecord{}, err
+		}
+	}
+	for _, e := range r.Ahead {
+		if _, err := parseSpot(e.Spot); err != nil && e.Lane != "" {
+			return intakeRecord{}, fmt.Errorf("checkpoint of a shard: %w", err)
 		}
 	}
 	return r, nil

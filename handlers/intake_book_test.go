@@ -18,7 +18,7 @@ func bookTime(seq uint64) time.Time { return time.Unix(1_900_000_000, int64(seq)
 // inherit is what the next owner knows of a book.
 func inherit(t interface{ Fatal(...any) }, b *intakeBook) *intakeBook {
 	c := checkpoint{books: []*intakeBook{b}, since: time.Unix(7, 0)}
-	r, err := parseIntakeRecord(c.record())
+	r, err := parseIntakeRecord(c.record(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

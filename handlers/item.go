@@ -58,6 +58,10 @@ type item struct {
 	lane   *lane       // of an entry
 	echoes []*item     // entries of the same step that were read meanwhile
 	seq    uint64      // in its stream
+	part   uint16      // of an entry, in its page
+	ahead  bool        // of an entry: a command took it before its lane was read
+
+	commanded *command // that made it what it is now
 
 	into          *lane   // that it is being appended to
 	era           uint8   // of the append, see following
@@ -98,7 +102,7 @@ func (it *item) leaving() bool {
 // forget drops what is no longer needed, so that nothing large hangs on a settled item.
 func (it *item) forget() {
 	it.work.Header, it.work.Barred, it.work.Body, it.untold = nil, nil, nil, nil
-	it.event, it.report = nil, nil
+	it.event, it.report, it.commanded = nil, nil, nil
 }
 
 // waiting is a heap of items by the time at which something must be done, then by their

@@ -19,6 +19,8 @@ type lane struct {
 	policy  string // of a held lane, once an entry told it
 	key     string // of a held lane, once an entry told it
 
+	purged    uint64 // first sequence that no purge has removed
+	since     uint64 // all that stood there up to here was settled and is gone
 	announced uint64 // highest sequence known to be stored
 	read      uint64 // everything up to here was read
 	unread    int64  // messages stored after that, as far as known
@@ -64,7 +66,7 @@ func (l *lane) idle() bool {
 // announce takes note of a stored message with so many entries. counted says that it was
 // announced before.
 func (l *lane) announce(seq uint64, entries int, counted bool) {
-	l.announced = max(l.announced, seq)
+	l.announced, l.since = max(l.announced, seq), min(l.since, seq-1)
 	if !counted && seq > l.read {
 		l.count(entries)
 	}

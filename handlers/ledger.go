@@ -38,7 +38,7 @@ type loadedEntry struct {
 // intake was settled, how many entries each lane has, the last sequence of the ledger then,
 // and all breaker states.
 func (s *shard) boot(now time.Time, intake checkpoint, counts map[string]uint64, last uint64, states []storedState) {
-	s.intake, s.unseen = intake, intake.far
+	s.intake, s.unseen, s.ahead = intake, intake.far, newAheadBook(intake.ahead)
 	s.inherited = last
 	s.following.begin(now, last, intake.former)
 	for _, subject := range slices.Sorted(maps.Keys(counts)) {
@@ -74,7 +74,7 @@ func (s *shard) lane(now time.Time, subject string) *lane {
 		s.alarm(now, "ledger lane", subject, err)
 		return nil
 	}
-	l := &lane{subject: subject, kind: parsed.Kind, second: parsed.Second, index: -1}
+	l := &lane{subject: subject, kind: parsed.Kind, second: parsed.Second, since: s.forgotten, index: -1}
 	s.lanes[subject] = l
 	switch l.kind {
 	case schemas.LaneDue:
@@ -193,7 +193,9 @@ func (s *shard) loaded(now time.Time, l *lane, found []loadedEntry, more bool, e
 	}
 	for _, it := range items {
 		s.account(it)
-		s.enter(now, it)
+		if !s.passOver(now, it) {
+			s.enter(now, it)
+		}
 	}
 	s.trim(l)
 	s.touch(l)
@@ -332,6 +334,8 @@ func (s *shard) purged(now time.Time, e effect, removed int, err error) {
 		s.alarm(now, "purge ledger", l.subject, fmt.Errorf("%d entries were removed, %d to %d were settled", removed, e.least, e.most))
 	}
 	l.purging = false
+	l.purged = e.before
+	s.intake.dirty = s.intake.dirty || s.ahead.size() > 0
 	s.trim(l)
 	s.look(now)
 }

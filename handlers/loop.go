@@ -376,6 +376,8 @@ func (l *loop) do(e *effect) {
 			}
 			return func(s *shard, now time.Time) { s.owned(now, subject, owned, err) }
 		})
+	case effAnswer:
+		e.command.done(e.command.kind)
 	case effSignal:
 		l.signal(e.breaker, e.success)
 	case effStore:

@@ -37,6 +37,8 @@ type Bus interface {
 	// ReadEntries returns those messages of a lane that are still there, in order, the rest
 	// only up to about maxBytes.
 	ReadEntries(ctx context.Context, subject string, sequences []uint64, maxBytes int) ([]schemas.Stored, error)
+	// ReadEntry returns one message of a shard's ledger, ErrNotFound if it is not there any more.
+	ReadEntry(ctx context.Context, shard int, sequence uint64) (schemas.Stored, error)
 	PurgeLane(ctx context.Context, subject string, before uint64) (purged uint64, err error)
 	DeleteEntry(ctx context.Context, shard int, sequence uint64) error
 

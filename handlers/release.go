@@ -244,6 +244,9 @@ func (s *shard) conclude(now time.Time, it *item, kind string) {
 		e.Elapsed = max(0, now.Sub(it.work.FirstFailedAt))
 	}
 	s.observe(e)
+	if it.commanded != nil {
+		it.commanded.kind = kind
+	}
 	if it.policy != nil && !schemas.Published(it.policy.Outcomes, kind) {
 		s.finish(now, it)
 		return
@@ -339,6 +342,9 @@ func (it *item) outcome(kind string) schemas.Outcome {
 		it.firstFailedAt = w.FirstFailedAt.UTC().Format(time.RFC3339Nano)
 	}
 	o.FirstFailedAt = it.firstFailedAt
+	if it.commanded != nil {
+		o.Actor, o.Note = it.commanded.actor, it.commanded.note
+	}
 	switch kind {
 	case schemas.KindRedelivered:
 		o.Attempt, o.Delivery, o.Target = it.attempt, it.number, it.target

@@ -50,6 +50,9 @@ type shard struct {
 	unnamed  int   // held lanes whose key is not known yet
 	unseen   int64 // entries of inherited pages besides the first of each, until they are read
 
+	ahead    aheadBook
+	commands []*command // that are settled, but not in a checkpoint
+
 	following following
 	inherited uint64 // last sequence when the shard was taken over
 	forgotten uint64 // highest sequence that was read of a lane that was forgotten
@@ -76,6 +79,7 @@ func newShard(c shardConfig, p *Policies) *shard {
 		shardConfig: c,
 		bySource:    map[uint64]*item{},
 		lanes:       map[string]*lane{},
+		ahead:       newAheadBook(nil),
 		pages:       map[int64]*item{},
 		held:        map[breakerKey]*lane{},
 		sets:        map[string]*strategies.BreakerSet{},
@@ -316,12 +320,13 @@ func (s *shard) claim(it *item) {
 // finish settles an item's source: everything that follows from it is stored.
 func (s *shard) finish(now time.Time, it *item) {
 	left, echoes := it.leaving(), it.echoes
+	s.commandDone(now, it)
 	s.bytes -= it.bytes
 	if it.source != 0 && s.bySource[it.source] == it {
 		delete(s.bySource, it.source)
 	}
 	if l := it.lane; l != nil {
-		if l.settle(it) {
+		if !it.ahead && l.settle(it) {
 			s.emit(effect{kind: effRemove, sequence: it.seq})
 		}
 		s.trim(l)
@@ -334,7 +339,7 @@ func (s *shard) finish(now time.Time, it *item) {
 	it.stage, it.echoes = stageSettled, nil
 	it.forget()
 	for _, e := range echoes {
-		if !left {
+		if !left || e.lane == it.lane && e.spot() == it.spot() {
 			s.finish(now, e)
 			continue
 		}

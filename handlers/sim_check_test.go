@@ -53,6 +53,9 @@ type simLife struct {
 	probes   int
 	attempt  int // highest that was delivered
 	letter   string
+
+	cancelled map[int]time.Time // when a checkpoint said so, by the number of the delivery that failed
+	hastened  map[int]bool      // tried before it was due, by the same
 }
 
 type simReported struct {
@@ -91,6 +94,7 @@ func (c *simCheck) life(header schemas.Header) *simLife {
 		l = &simLife{
 			name: name, work: c.w.workers.works[name], reports: map[int][]simReported{}, copies: map[int][]simCopy{},
 			terminal: map[int]map[string]bool{}, follows: map[int]map[string]bool{}, handled: map[int]int{}, waiting: map[uint64]bool{},
+			cancelled: map[int]time.Time{}, hastened: map[int]bool{},
 		}
 		c.lives[name] = l
 	}
@@ -155,6 +159,9 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 		return
 	}
 	c.follow(l, failed, kind)
+	if l.cancelledSince(failed, m.Time) {
+		c.failf(l.name, "delivery %d was cancelled", n)
+	}
 	if h.Get(schemas.HeaderProbe) != "" {
 		l.probes++
 		c.probes = append(c.probes, m.Time)
@@ -180,7 +187,7 @@ func (c *simCheck) delivered(m *schemas.Stored) {
 			due = r.verdict.due
 		}
 	}
-	if m.Time.Before(due) {
+	if m.Time.Before(due) && !l.hastened[failed] {
 		c.failf(l.name, "delivery %d came %s early", n, due.Sub(m.Time))
 	}
 	if late := m.Time.Sub(due); c.w.cfg.punctual && h.Get(schemas.HeaderHeld) == "" && late > 4*c.w.cfg.latency+10*time.Millisecond {
@@ -274,6 +281,9 @@ func (c *simCheck) letter(m *schemas.Stored) {
 		c.failf(l.name, "letter %s: %s", reason, h.Get(schemas.HeaderError))
 	}
 	c.follow(l, failed, "dead")
+	if l.cancelledSince(failed, m.Time) {
+		c.failf(l.name, "letter after delivery %d, which was cancelled", failed)
+	}
 }
 
 func (c *simCheck) outcome(m *schemas.Stored) {

@@ -31,7 +31,8 @@ type simConfig struct {
 	reloads          []*Policies
 	rates            simRates
 	kills            int
-	operations       int  // an operator's
+	operations       int  // an operator's, on breakers
+	commands         int  // an operator's, for what waits
 	unserved         bool // some work has no policy for a while
 
 	punctual    bool // nothing may make a release late but a breaker
@@ -72,6 +73,9 @@ func drawConfig(rng *rand.Rand) simConfig {
 	c.punctual = calm && !tight
 	if maybe(0.2) {
 		c.operations = 1 + rng.IntN(3)
+	}
+	if maybe(0.4) {
+		c.commands = 1 + rng.IntN(60)
 	}
 	if !calm {
 		c.drawFaults(rng)

@@ -61,7 +61,7 @@ func (c *simCheck) idle(s *shard) {
 	for what, n := range map[string]int{
 		"bytes": int(s.bytes), "near": s.near, "flying": s.flying, "items by source": len(s.bySource), "waiting": len(s.waiting),
 		"slots": len(s.slots), "wanting": len(s.wanting), "held lanes": len(s.held), "unnamed lanes": s.unnamed,
-		"breakers to look at": len(s.dirty), "breaker records": len(s.records), "faults": len(s.faults),
+		"breakers to look at": len(s.dirty), "breaker records": len(s.records), "faults": len(s.faults), "entries taken by commands": len(s.ahead.taken), "commands": len(s.commands) + len(s.intake.commands),
 	} {
 		if n != 0 {
 			c.failf("", "shard %d is idle and keeps %d %s", s.index, n, what)

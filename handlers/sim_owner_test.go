@@ -274,6 +274,8 @@ func (o *simOwner) effect(e effect) {
 			}
 			return func(s *shard, now time.Time) { s.owned(now, e.subject, owned, err) }, nil
 		})
+	case effAnswer:
+		e.command.done(e.command.kind)
 	case effStore:
 		o.chore(false, func(ctx context.Context) (func(*shard, time.Time), error) {
 			return o.loop.storeState(ctx, &e), nil
@@ -375,6 +377,21 @@ func (b simBus) ReadEntries(_ context.Context, subject string, sequences []uint6
 		return nil
 	})
 	return found, err
+}
+
+func (b simBus) ReadEntry(_ context.Context, shard int, sequence uint64) (m schemas.Stored, err error) {
+	err = b.try(func() error {
+		for subject, lane := range b.w.streams.ledger.lanes {
+			for _, stored := range lane {
+				if parsed, err := simSubjects.ParseLedger(subject); err == nil && parsed.Shard == shard && stored.Sequence == sequence {
+					m = stored
+					return nil
+				}
+			}
+		}
+		return schemas.ErrNotFound
+	})
+	return m, err
 }
 
 func (b simBus) PurgeLane(_ context.Context, subject string, before uint64) (n uint64, err error) {

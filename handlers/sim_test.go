@@ -131,6 +131,9 @@ func (w *simWorld) plan() {
 	for range c.operations {
 		w.after(w.between(0, c.active), w.operate)
 	}
+	for range c.commands {
+		w.after(w.between(0, c.active), w.command)
+	}
 	for _, p := range c.reloads {
 		w.after(w.between(0, c.active), func() { w.reload(p) })
 	}

@@ -20,8 +20,9 @@ func (s *shard) stats() Stats {
 		Shard: s.index, Owned: true, Near: s.near, NearBytes: s.bytes, Loaded: len(s.bySource) - s.near, InFlight: s.flying,
 		Breakers: map[string]map[strategies.State]int{}, Faults: maps.Clone(s.faults),
 	}
+	ahead := s.unreadAhead()
 	for _, l := range s.lanes {
-		n := int64(l.length())
+		n := int64(l.length()) - ahead[l]
 		switch l.kind {
 		case schemas.LaneHeld:
 			st.Held += n

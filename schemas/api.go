@@ -126,8 +126,22 @@ type WaitingItem struct {
 type HandleRequest struct {
 	ID     string `json:"id,omitempty"`
 	Handle string `json:"handle,omitempty"`
-	Reason string `json:"reason,omitempty"` // of cancel
+}
+
+// CommandRequest names one item, by its handle or by its id, that is to be cancelled or tried
+// now.
+type CommandRequest struct {
+	ID     string `json:"id,omitempty"`
+	Handle string `json:"handle,omitempty"`
+	Reason string `json:"reason,omitempty"` // for those who look at its outcomes later
 	Actor  string `json:"actor,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// CommandReply says what became of a command, and of which item.
+type CommandReply struct {
+	Item   WaitingItem `json:"item"`   // as it waited; without headers, body and history
+	Result string      `json:"result"` // kind of the outcome that followed; waiting if it waits again, pending if that is not known yet, empty after a dry run
 }
 
 // BreakerListRequest selects breakers.

@@ -102,6 +102,15 @@ func runDaemon(url string) error {
 	if err != nil {
 		return err
 	}
+	endpoints := map[string]bus.Endpoint{}
+	for name, answer := range e.API() {
+		endpoints[name] = answer
+	}
+	withdraw, err := b.Serve("0.0.0", endpoints)
+	if err != nil {
+		return err
+	}
+	defer withdraw()
 	fmt.Println("ready", url)
 	return e.Run(ctx)
 }

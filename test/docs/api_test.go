@@ -22,6 +22,8 @@ var endpoints = []endpoint{
 	{"status.get", "Tells the state of one replica and of the streams.", schemas.StatusRequest{}, schemas.StatusReply{}},
 	{"waiting.ls", "Lists what waits or is held.", schemas.WaitingRequest{}, schemas.WaitingReply{}},
 	{"waiting.show", "Shows one waiting item with headers, body and history.", schemas.HandleRequest{}, schemas.WaitingItem{}},
+	{"waiting.cancel", "Drops one waiting item for good.", schemas.CommandRequest{}, schemas.CommandReply{}},
+	{"waiting.now", "Has one waiting item tried now instead of when it is due.", schemas.CommandRequest{}, schemas.CommandReply{}},
 	{"dlq.groups", "Counts dead letters by cause, by subject, or by both.", schemas.DeadGroupsRequest{}, schemas.DeadGroupsReply{}},
 	{"dlq.ls", "Lists dead letters that fit a filter, oldest first.", schemas.DeadListRequest{}, schemas.DeadListReply{}},
 	{"dlq.show", "Shows one dead letter with headers, body and history.", schemas.DeadShowRequest{}, schemas.DeadLetterItem{}},

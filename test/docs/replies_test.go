@@ -23,6 +23,8 @@ var asked = []struct {
 	{"status.get", schemas.StatusRequest{}, `"instances":[{`},
 	{"waiting.ls", schemas.WaitingRequest{State: "far", Limit: 10}, `"id":"late"`},
 	{"waiting.show", schemas.HandleRequest{ID: "late"}, `"body":`},
+	{"waiting.cancel", schemas.CommandRequest{ID: "late", DryRun: true}, `"result":""`},
+	{"waiting.now", schemas.CommandRequest{ID: "late", Reason: "it works again", Actor: "me"}, `"result":`},
 	{"dlq.ls", schemas.DeadListRequest{Filter: schemas.DeadFilter{Classes: []string{schemas.ClassPermanent}}, Details: true, Payload: true}, `"id":"lost"`},
 	{"dlq.groups", schemas.DeadGroupsRequest{By: "both"}, `"count":`},
 	{"dlq.show", schemas.DeadShowRequest{ID: "lost"}, `"history":`},

@@ -184,6 +184,40 @@ func TestRunServesUntilASignal(t *testing.T) {
 	}
 }
 
+// What waits is cancelled, or tried now, and says who wanted it.
+func TestCommandsForWhatWaits(t *testing.T) {
+	t.Parallel()
+	dev := background(t, []string{"RECOVERYD_HTTP_ADDR=off", "RECOVERYD_PARTITIONS=1", "RECOVERYD_POLICY_FILE=testdata/slow.yaml"}, "dev")
+	eventually(t, "dev does not come up", func() bool { return strings.Contains(dev.stdout.String(), "sub 'recovery.outcomes.>'") })
+	url := regexp.MustCompile(`nats://\S+`).FindString(dev.stdout.String())
+	stream(t, url, "ORDERS", "orders.>")
+	environ := []string{"NATS_URL=" + url}
+	for _, id := range []string{"order-42", "order-43", "order-44"} {
+		publish(t, url, "recovery.failed.orders.new", nats.Header{"Recovery-Id": {id}, "Recovery-Error": {"connection refused"}})
+	}
+	eventually(t, "not all wait in the ledger", func() bool {
+		a, stdout, _ := newSession(t, environ...).app()
+		return a.Run(t.Context(), []string{"status", "--json"}) == 0 && strings.Contains(stdout.String(), `"far":3,`)
+	})
+	s := newSession(t, environ...)
+	for _, line := range []string{
+		"cancel order-42 --dry-run", "cancel order-42", `cancel order-42 --yes --reason "sold out"`, "cancel order-42 --yes", "cancel 0:f1 --yes",
+		"now order-43 --yes", "now order-43", "breaker open orders.new --yes", "now order-44 --yes", "now order-44 --yes",
+		"cancel order-44 --yes", "ls", "cancel", "now 0:1.1.1", "now 7:1",
+		"outcomes --since 1h --id order-42 --count 1", "outcomes --since 1h --kind discarded --count 2 --json",
+	} {
+		s.run(line)
+	}
+	for _, c := range []change{
+		{regexp.MustCompile(`(due|since) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "$1 <time>"},
+		{regexp.MustCompile(`"actor":"[^"]*"`), `"actor":"<actor>"`},
+		{regexp.MustCompile(`  by \S+`), "  by <actor>"},
+	} {
+		s.change = append(s.change, c)
+	}
+	s.golden("waiting-commands")
+}
+
 func TestWhatWaitsAndBreakers(t *testing.T) {
 	t.Parallel()
 	dev := background(t, []string{"RECOVERYD_HTTP_ADDR=off", "RECOVERYD_PARTITIONS=1", "RECOVERYD_POLICY_FILE=testdata/slow.yaml"}, "dev")

@@ -170,7 +170,7 @@ func (t *tail) outcome(o *schemas.Outcome, at string) string {
 	}
 	line := fmt.Sprintf("%s  %s  %s  id %s  attempt %s", clock(at), paint(fmt.Sprintf("%-11s", o.Kind), tone(o.Kind), t.colour), printable(o.Subject), printable(o.ID), attempt)
 	for _, detail := range []string{
-		o.Reason, named("error", o.Error), named("code", o.Code), timing(o), named("to", differs(o.Target, o.Subject)), named("cause", o.Cause),
+		o.Reason, named("error", o.Error), named("code", o.Code), timing(o), named("to", differs(o.Target, o.Subject)), named("cause", o.Cause), named("by", o.Actor), named("because", o.Note),
 	} {
 		if detail != "" {
 			line += "  " + printable(detail)

@@ -60,7 +60,15 @@ func (a *App) listWaiting(r *schemas.WaitingReply) error {
 	return nil
 }
 
-var handle = regexp.MustCompile(`^\d+:f?\d+$`)
+var handle = regexp.MustCompile(`^\d+:(f?\d+|\d+\.\d+)$`)
+
+// idOrHandle tells a handle from an id.
+func idOrHandle(argument string) (id, place string) {
+	if handle.MatchString(argument) {
+		return "", argument
+	}
+	return argument, ""
+}
 
 func (a *App) waitingShow() *cobra.Command {
 	var asJSON bool
@@ -70,10 +78,8 @@ func (a *App) waitingShow() *cobra.Command {
 		Long:  "Show one piece of work that waits or is held, by its id, or by the handle that recoveryd ls prints, which is faster.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			q := schemas.HandleRequest{ID: args[0]}
-			if handle.MatchString(args[0]) {
-				q = schemas.HandleRequest{Handle: args[0]}
-			}
+			var q schemas.HandleRequest
+			q.ID, q.Handle = idOrHandle(args[0])
 			var item schemas.WaitingItem
 			raw, err := a.ask(c.Context(), "waiting", "show", q, &item)
 			if err != nil {
