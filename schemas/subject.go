@@ -329,6 +329,23 @@ func Match(pattern, subject string) bool {
 	}
 }
 
+// Covers says whether every subject that matches pattern matches wider too.
+func Covers(wider, pattern string) bool {
+	for {
+		w, wRest, wMore := strings.Cut(wider, ".")
+		p, pRest, pMore := strings.Cut(pattern, ".")
+		switch {
+		case w == ">":
+			return true
+		case p == ">", wMore != pMore, w != "*" && w != p:
+			return false
+		case !wMore:
+			return true
+		}
+		wider, pattern = wRest, pRest
+	}
+}
+
 // CheckPattern says why a text is no subject pattern.
 func CheckPattern(pattern string) error {
 	if pattern == "" {

@@ -2,9 +2,9 @@ package policyfile
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/recoveryd/recoveryd/handlers"
+	"github.com/recoveryd/recoveryd/schemas"
 )
 
 // Warnings tells what is allowed but probably not meant: subjects that no failure can
@@ -25,27 +25,10 @@ func Warnings(p *handlers.Policies) []string {
 func covering(pattern string, before []*handlers.Policy) string {
 	for _, policy := range before {
 		for _, wider := range policy.Subjects {
-			if covers(wider, pattern) {
+			if schemas.Covers(wider, pattern) {
 				return policy.Name
 			}
 		}
 	}
 	return ""
-}
-
-// covers says whether every subject that matches pattern matches wider too.
-func covers(wider, pattern string) bool {
-	for {
-		w, wRest, wMore := strings.Cut(wider, ".")
-		p, pRest, pMore := strings.Cut(pattern, ".")
-		switch {
-		case w == ">":
-			return true
-		case p == ">", wMore != pMore, w != "*" && w != p:
-			return false
-		case !wMore:
-			return true
-		}
-		wider, pattern = wRest, pRest
-	}
 }
