@@ -1,0 +1,124 @@
+package bus
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/recoveryd/recoveryd/schemas"
+)
+
+// DaemonAccess is what the permissions of a daemon depend on besides its configuration.
+type DaemonAccess struct {
+	Targets []string          // patterns of the subjects that its policies send work to
+	Asked   []string          // those of them that are requests: it reports their failures itself
+	Acks    []schemas.AckSpec // consumers whose acknowledgements it hears
+	Askers  string            // prefix of the inboxes of those who ask it; "" = _INBOX
+}
+
+// Daemon is what `recoveryd run` needs.
+func (a Access) Daemon(d DaemonAccess) Permissions {
+	var p Permissions
+	a.keep(&p.Publish)
+	a.remove(&p.Publish)
+	a.read(&p.Publish)
+	a.tell(&p.Publish)
+	a.send(&p.Publish, d)
+	a.hearAcks(&p, d.Acks)
+	p.Publish.allow("ask other daemons", a.peers())
+	p.Publish.allow("answer other daemons", a.inbox())
+	if askers := cmp.Or(d.Askers, standardInbox) + ".>"; askers != a.inbox() {
+		p.Publish.allow("answer those who ask it", askers)
+	}
+	a.listen(&p)
+	p.Subscribe.allow("serve the control API", a.Subjects.API("*", "*"))
+	p.Subscribe.allow("serve other daemons", a.peers())
+	p.Subscribe.allow("be found as the NATS micro service recoveryd", "$SRV.*", "$SRV.*."+owner, "$SRV.*."+owner+".*")
+	return p
+}
+
+func (a Access) peers() string { return a.Subjects.API("at", ">") }
+
+// keep is to make streams and buckets, and to change and watch them.
+func (a Access) keep(r *Rules) {
+	r.allow("look at the account, and which stream stores a subject", slices.Concat(a.api("INFO"), a.api("STREAM.NAMES"))...)
+	r.allow("make its streams and buckets", a.api("STREAM.CREATE", a.stores()...)...)
+	r.allow("adapt them when settings change", a.api("STREAM.UPDATE", a.stores()...)...)
+	r.allow("look at them", a.api("STREAM.INFO", a.stores()...)...)
+}
+
+// remove is to take out what is done.
+func (a Access) remove(r *Rules) {
+	r.allow("remove reports, what waited, and dead letters when they are done",
+		slices.Concat(a.api("STREAM.PURGE", append(a.ledgers(), a.stream(failed), a.stream(dead))...),
+			a.api("STREAM.MSG.DELETE", append(a.ledgers(), a.stream(dead))...))...)
+}
+
+// read is to read streams, with a consumer or without.
+func (a Access) read(r *Rules) {
+	direct := append(a.ledgers(), a.stream(dead))
+	r.allow("read single messages, and values of the bucket", slices.Concat(a.api("DIRECT.GET", append(direct, a.bucket(state)+".>")...))...)
+	r.allow("ask the leader when a replica may lag", a.api("STREAM.MSG.GET", append(direct, a.bucket(leases))...)...)
+	r.allow("follow streams and buckets with consumers of its own, whose names are random",
+		a.consume(append(a.ledgers(), a.stream(failed), a.stream(outcomes), a.stream(dead), a.bucket(state), a.bucket(leases))...)...)
+	r.allow("list values: with a consumer that it removes, and that asks whether there is room",
+		slices.Concat(a.api("CONSUMER.DELETE", a.bucket(state)+".*"), answerTo("FC", a.bucket(state)))...)
+	shared := a.stream(succeeded) + "." + owner
+	r.allow("share reports of success with other daemons",
+		slices.Concat(a.api("CONSUMER.CREATE", shared), a.api("CONSUMER.MSG.NEXT", shared), answerTo("ACK", shared))...)
+}
+
+// tell is to write to its own streams and buckets.
+func (a Access) tell(r *Rules) {
+	prefix := a.Subjects.Prefix
+	r.allow("keep what waits, and tell what happened", prefix+".ledger.>", prefix+".outcomes.>", prefix+".breakers.>", prefix+".dead.>")
+	for _, name := range []string{state, leases} {
+		values := "$KV." + a.stream(name) + ".>"
+		all := []string{values}
+		if a.Domain != "" {
+			all = append(all, "$JS."+a.Domain+".API."+values)
+		}
+		r.allow(map[string]string{state: "note where it is", leases: "share the work with other daemons"}[name], all...)
+	}
+}
+
+// send is to deliver work. Where a policy serves every subject, what the daemon never uses
+// is denied.
+func (a Access) send(r *Rules, d DaemonAccess) {
+	r.allow("deliver work to where the policies say", d.Targets...)
+	var reports []string
+	for _, pattern := range d.Asked {
+		reports = append(reports, a.Subjects.Failed(pattern))
+	}
+	if len(reports) > 0 {
+		r.allow("report failures of its own requests", reports...)
+	}
+	if !slices.ContainsFunc(d.Targets, Wide) {
+		return
+	}
+	prefix := a.Subjects.Prefix
+	r.deny("never used, but allowed by a policy that serves every subject", slices.Concat(
+		[]string{prefix + ".intake.>", prefix + ".succeeded.>", "$SYS.>"},
+		a.api("STREAM.DELETE", "*"), a.api("STREAM.RESTORE", "*"), a.api("STREAM.SNAPSHOT", "*"))...)
+	if len(reports) == 0 {
+		r.deny("failures are reported by workers", prefix+".failed.>")
+	}
+}
+
+// hearAcks is to hear of acknowledgements of other consumers.
+func (a Access) hearAcks(p *Permissions, acks []schemas.AckSpec) {
+	var look, hear []string
+	for _, ack := range acks {
+		look = append(look, a.api("CONSUMER.INFO", ack.Stream+"."+ack.Consumer)...)
+		hear = append(hear, "$JS.EVENT.METRIC.CONSUMER.ACK."+ack.Stream+"."+ack.Consumer)
+	}
+	if len(acks) > 0 {
+		p.Publish.allow("look at the consumers whose acknowledgements are the evidence of success", look...)
+		p.Subscribe.allow("hear of their acknowledgements", hear...)
+	}
+}
+
+// Wide says whether a pattern matches subjects of recoveryd and of the server, too.
+func Wide(pattern string) bool {
+	return pattern == ">" || strings.HasPrefix(pattern, "*.") && strings.HasSuffix(pattern, ">")
+}
