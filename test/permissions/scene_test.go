@@ -193,11 +193,14 @@ func (s *scene) daemon(instance string, more ...string) (stop func()) {
 		}
 	})
 	s.t.Cleanup(stop)
-	select {
-	case <-d.Ready():
-	case <-time.After(patience):
-		s.t.Fatalf("daemon %s is not ready:\n%s\n%v", instance, s.log.String(), s.server.violations(s.t))
-	}
+	s.eventually("daemon "+instance+" is not ready", func() bool {
+		select {
+		case <-d.Ready():
+			return true
+		default:
+			return false
+		}
+	})
 	return stop
 }
 
@@ -260,17 +263,21 @@ func (s *scene) report(subject, id string) {
 	}
 }
 
-// eventually looks a few times a second at what no event tells.
+// eventually looks a few times a second at what no event tells. Who is denied something may
+// wait for ever: that ends the test at once.
 func (s *scene) eventually(what string, so func() bool) {
 	s.t.Helper()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
 	late := time.After(patience)
 	for !so() {
+		if denied := s.server.violations(s.t); len(denied) > 0 {
+			s.t.Fatalf("%s: %v", what, denied)
+		}
 		select {
 		case <-look.C:
 		case <-late:
-			s.t.Fatalf("%s: not within %s\n%s\n%v", what, patience, s.log.String(), s.server.violations(s.t))
+			s.t.Fatalf("%s: not within %s\n%s", what, patience, s.log.String())
 		}
 	}
 }
