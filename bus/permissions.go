@@ -31,11 +31,14 @@ func List(grants []Grant) []string {
 	return all
 }
 
-func (r *Rules) allow(why string, subjects ...string) {
-	r.Allow = append(r.Allow, Grant{why, subjects})
-}
+func (r *Rules) allow(why string, subjects ...string) { add(&r.Allow, why, subjects) }
+func (r *Rules) deny(why string, subjects ...string)  { add(&r.Deny, why, subjects) }
 
-func (r *Rules) deny(why string, subjects ...string) { r.Deny = append(r.Deny, Grant{why, subjects}) }
+func add(grants *[]Grant, why string, subjects []string) {
+	if len(subjects) > 0 {
+		*grants = append(*grants, Grant{why, subjects})
+	}
+}
 
 // Access derives the permissions of each role. The configuration says where the streams are
 // and how many shards there are.

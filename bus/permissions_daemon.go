@@ -3,7 +3,6 @@ package bus
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -82,27 +81,25 @@ func (a Access) tell(r *Rules) {
 	}
 }
 
-// send is to deliver work. Where a policy serves every subject, what the daemon never uses
-// is denied.
+// send is to deliver work. What the daemon never uses is denied where a policy would allow it.
 func (a Access) send(r *Rules, d DaemonAccess) {
-	r.allow("deliver work to where the policies say", d.Targets...)
+	never := func(pattern string) bool { return a.Subjects.CheckTargets(pattern) != nil }
+	targets, asked := slices.DeleteFunc(slices.Clone(d.Targets), never), slices.DeleteFunc(slices.Clone(d.Asked), never)
+	prefix := a.Subjects.Prefix
+	unused := slices.Concat([]string{prefix + ".intake.>", prefix + ".succeeded.>", "$SYS.>"},
+		a.api("STREAM.DELETE", "*"), a.api("STREAM.RESTORE", "*"), a.api("STREAM.SNAPSHOT", "*"))
+	if len(asked) == 0 {
+		unused = append(unused, prefix+".failed.>")
+	}
+	r.allow("deliver work to where the policies say", targets...)
 	var reports []string
-	for _, pattern := range d.Asked {
+	for _, pattern := range asked {
 		reports = append(reports, a.Subjects.Failed(pattern))
 	}
-	if len(reports) > 0 {
-		r.allow("report failures of its own requests", reports...)
-	}
-	if !slices.ContainsFunc(d.Targets, Wide) {
-		return
-	}
-	prefix := a.Subjects.Prefix
-	r.deny("never used, but allowed by a policy that serves every subject", slices.Concat(
-		[]string{prefix + ".intake.>", prefix + ".succeeded.>", "$SYS.>"},
-		a.api("STREAM.DELETE", "*"), a.api("STREAM.RESTORE", "*"), a.api("STREAM.SNAPSHOT", "*"))...)
-	if len(reports) == 0 {
-		r.deny("failures are reported by workers", prefix+".failed.>")
-	}
+	r.allow("report failures of its own requests", reports...)
+	r.deny("never used, but a policy reaches it", slices.DeleteFunc(unused, func(subject string) bool {
+		return !slices.ContainsFunc(targets, func(pattern string) bool { return schemas.Covers(pattern, subject) })
+	})...)
 }
 
 // hearAcks is to hear of acknowledgements of other consumers.
@@ -112,13 +109,9 @@ func (a Access) hearAcks(p *Permissions, acks []schemas.AckSpec) {
 		look = append(look, a.api("CONSUMER.INFO", ack.Stream+"."+ack.Consumer)...)
 		hear = append(hear, "$JS.EVENT.METRIC.CONSUMER.ACK."+ack.Stream+"."+ack.Consumer)
 	}
-	if len(acks) > 0 {
-		p.Publish.allow("look at the consumers whose acknowledgements are the evidence of success", look...)
-		p.Subscribe.allow("hear of their acknowledgements", hear...)
-	}
+	p.Publish.allow("look at the consumers whose acknowledgements are the evidence of success", look...)
+	p.Subscribe.allow("hear of their acknowledgements", hear...)
 }
 
-// Wide says whether a pattern matches subjects of recoveryd and of the server, too.
-func Wide(pattern string) bool {
-	return pattern == ">" || strings.HasPrefix(pattern, "*.") && strings.HasSuffix(pattern, ">")
-}
+// Wide says whether a pattern matches requests to the server, too.
+func Wide(pattern string) bool { return schemas.Covers(pattern, "$JS.API.>") }

@@ -236,6 +236,15 @@ func (s Subjects) CheckTarget(subject string) error {
 	return nil
 }
 
+// CheckTargets says why recoveryd publishes work to no subject that a pattern matches. Those
+// to which it may are checked by themselves.
+func (s Subjects) CheckTargets(pattern string) error {
+	if err := CheckPattern(pattern); err != nil {
+		return err
+	}
+	return s.CheckTarget(strings.NewReplacer("*", "x", ">", "x").Replace(pattern))
+}
+
 // SafeSubject is the subject where it can be part of another one, else `_refused.<hash>`.
 func SafeSubject(subject string) string {
 	if CheckLiteral(subject) == nil {

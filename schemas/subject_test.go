@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,54 @@ func TestMatch(t *testing.T) {
 			t.Fatalf("%q does not match %q", pattern, subject)
 		}
 	})
+}
+
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		wider, pattern string
+		want           bool
+	}{
+		{">", "a.*", true}, {">", ">", true}, {"a.>", "a.b.*", true}, {"a.>", "a.>", true}, {"a.>", "a", false}, {"*.>", ">", false}, {"*.>", "a.>", true}, {"*", "a", true},
+		{"a", "*", false}, {"a.*", "a.>", false}, {"a.*", "a.*", true}, {"a.*.c", "a.b.c", true}, {"a.b", "a.b.c", false}, {"a.b.c", "a.b", false},
+	} {
+		if got := Covers(c.wider, c.pattern); got != c.want {
+			t.Errorf("Covers(%q, %q) = %v", c.wider, c.pattern, got)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		subject := aSubject.Draw(t, "subject")
+		tokens := strings.Split(subject, ".")
+		wild := func(label string) string {
+			of := slices.Clone(tokens)
+			for i := range of {
+				if rapid.Bool().Draw(t, label) {
+					of[i] = "*"
+				}
+			}
+			if n := rapid.IntRange(1, len(of)).Draw(t, label+" end"); n < len(of) {
+				of = append(of[:n], ">")
+			}
+			return strings.Join(of, ".")
+		}
+		wider, pattern := wild("wider"), wild("pattern")
+		if CheckPattern(wider) != nil || CheckPattern(pattern) != nil {
+			return
+		}
+		if Covers(wider, pattern) && !Match(wider, subject) {
+			t.Fatalf("%q covers %q, which matches %q, but does not match it", wider, pattern, subject)
+		}
+	})
+}
+
+func TestCheckTargets(t *testing.T) {
+	t.Parallel()
+	s := Subjects{Prefix: "shop.rescue"}
+	for pattern, want := range map[string]string{
+		">": "", "*": "", "shop.>": "", "shop.*": "", "orders.*.new": "", "shop.rescue.>": "itself", "shop.rescue": "itself", "$JS.>": "system", "_INBOX.>": "inbox", "a..b": "empty token",
+	} {
+		says(t, pattern, s.CheckTargets(pattern), want)
+	}
 }
 
 func TestCheckPattern(t *testing.T) {

@@ -35,7 +35,7 @@ var secrets = []string{
 // Nobody can do what is another's.
 func TestNobodyCanDoMore(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	s := newScene(t, policyFile(t))
 	s.inbox["daemon"] = "_INBOX_daemon"
 	s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
 	s.daemon("one")
@@ -69,6 +69,28 @@ func TestNobodyCanDoMore(t *testing.T) {
 	}
 	if after := s.holds(); !slices.Equal(before, after) {
 		t.Errorf("the streams held %v and hold %v", before, after)
+	}
+}
+
+// A daemon with the built-in policy works, and may send work to every subject, but cannot
+// delete streams or report failures.
+func TestTheBuiltInPolicyIsWide(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "")
+	s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
+	s.daemon("one")
+	told := s.observe()
+	s.stream("ORDERS", "orders.>")
+	s.report("orders.new", "order-1")
+	s.outcome(told, "order-1", schemas.KindRedelivered)
+	for _, v := range s.server.violations(t) {
+		t.Error(v)
+	}
+	nc := s.connect("daemon")
+	for _, subject := range []string{
+		"$JS.API.STREAM.DELETE.RECOVERY_FAILED", "$JS.API.STREAM.SNAPSHOT.ORDERS", "$SYS.REQ.SERVER.PING", "recovery.failed.orders.new", "recovery.succeeded.orders.new", "recovery.intake.0.orders.new",
+	} {
+		s.denied(nc, violation{"daemon", "publish", subject}, func() error { return nc.Publish(subject, nil) })
 	}
 }
 
@@ -113,7 +135,7 @@ func TestAnInboxOfItsOwnKeepsSecrets(t *testing.T) {
 	}{"shared": {"", true}, "its own": {"_INBOX_daemon", false}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
+			s := newScene(t, policyFile(t))
 			s.inbox["daemon"] = test.inbox
 			s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
 			var mu sync.Mutex

@@ -19,7 +19,7 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	t.Parallel()
 	t.Run("with the names that recoveryd has by itself", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t)
+		s := newScene(t, policyFile(t))
 		s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
 		s.tell()
 		s.check("ACK.*.*.", "FC.*.*.")
@@ -27,7 +27,7 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	own := []string{"RECOVERYD_PREFIX=shop.rescue", "RECOVERYD_STREAM_PREFIX=SHOP", "RECOVERYD_JS_DOMAIN=hub"}
 	t.Run("with other names, an inbox for the daemon, and a domain that is the server's", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, own...)
+		s := newScene(t, policyFile(t), own...)
 		s.inbox["daemon"] = "_INBOX_daemon"
 		s.at(serve(t, configure(t, jetStream(t, "hub")+"feature_flags: {js_ack_fc_v2: true}", s.users()...)))
 		s.tell()
@@ -35,7 +35,7 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	})
 	t.Run("with a domain behind a leaf node", func(t *testing.T) {
 		t.Parallel()
-		s := newScene(t, own...)
+		s := newScene(t, policyFile(t), own...)
 		hub := configure(t, jetStream(t, "hub"), user{"leaf", ""})
 		hub.LeafNode.Host, hub.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
 		at, err := serve(t, hub).Varz(nil)

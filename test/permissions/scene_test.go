@@ -98,11 +98,11 @@ func (j *journal) String() string {
 	return j.b.String()
 }
 
-func newScene(t *testing.T, environ ...string) *scene {
+// newScene is of daemons with a policy file, "" for the built-in policy.
+func newScene(t *testing.T, policyFile string, environ ...string) *scene {
 	t.Helper()
-	file := policyFile(t)
 	s := &scene{t: t, inbox: map[string]string{}, environ: append([]string{
-		"RECOVERYD_POLICY_FILE=" + file, "RECOVERYD_NEAR=100ms", "RECOVERYD_PARTITIONS=2", "RECOVERYD_HTTP_ADDR=off",
+		"RECOVERYD_POLICY_FILE=" + policyFile, "RECOVERYD_NEAR=100ms", "RECOVERYD_PARTITIONS=2", "RECOVERYD_HTTP_ADDR=off",
 	}, environ...)}
 	s.config = s.settings()
 	return s

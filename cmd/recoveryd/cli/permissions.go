@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -40,6 +39,9 @@ operator   status, ls, show, outcomes, breaker, replay and dlq (but not dlq impo
 
 dlq import and streams replicate write to the streams themselves: run them as the daemon's user.
 
+Where a domain is set, each request is named twice: a server of that domain checks the plain name, one
+that only passes it on the other. CONSUMER.CREATE is open at its end as names of consumers are random.
+
 --json prints the same as the value of permissions, without reasons; that, too, can be pasted.`,
 		Example: "  recoveryd permissions daemon --policy policy.yaml --inbox _INBOX_recoveryd\n  recoveryd permissions worker --subject 'orders.>' --subject payments.card",
 		Args:    cobra.ExactArgs(1), ValidArgs: roles,
@@ -73,10 +75,11 @@ func (q *asked) check() error {
 	if q.role == "worker" && len(q.subjects) == 0 {
 		return errors.New("--subject is missing: name the worker's own subjects, e.g. --subject 'orders.>'")
 	}
-	for flag, prefix := range map[string]string{"--inbox": q.inbox, "--operator-inbox": q.askers} {
-		if err := schemas.CheckLiteral(prefix); err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
-		}
+	if err := schemas.CheckLiteral(q.inbox); err != nil {
+		return fmt.Errorf("--inbox: %w", err)
+	}
+	if err := schemas.CheckLiteral(q.askers); err != nil {
+		return fmt.Errorf("--operator-inbox: %w", err)
 	}
 	return nil
 }
@@ -84,13 +87,9 @@ func (q *asked) check() error {
 // checkSubjects refuses what would allow a worker to report for everybody.
 func (q *asked) checkSubjects(own schemas.Subjects) error {
 	for _, s := range q.subjects {
-		err := schemas.CheckPattern(s)
+		err := own.CheckTargets(s)
 		if err == nil && strings.Trim(s, "*>.") == "" {
 			err = fmt.Errorf("pattern %q names no subject: it would let the worker have anything delivered anywhere", s)
-		}
-		if err == nil {
-			literal := strings.NewReplacer("*", "x", ">", "x").Replace(s)
-			err = own.CheckTarget(literal)
 		}
 		if err != nil {
 			return fmt.Errorf("--subject: %w", err)
@@ -142,54 +141,4 @@ func (a *App) daemonPermissions(access bus.Access, q *asked) (bus.Permissions, e
 		fmt.Fprintf(a.Stderr, "a policy sends work to %q: the daemon may then publish nearly anything; name the subjects in the policies\n", targets[i])
 	}
 	return access.Daemon(bus.DaemonAccess{Targets: targets, Asked: policies.Asked(), Acks: policies.Acks(), Askers: q.askers}), nil
-}
-
-// permissionSet is the value of permissions in a server's configuration.
-type permissionSet struct {
-	Publish   permissionRules `json:"publish"`
-	Subscribe permissionRules `json:"subscribe"`
-}
-
-type permissionRules struct {
-	Allow []string `json:"allow"`
-	Deny  []string `json:"deny"`
-}
-
-func listed(p bus.Permissions) permissionSet {
-	rules := func(r bus.Rules) permissionRules {
-		return permissionRules{Allow: bus.List(r.Allow), Deny: bus.List(r.Deny)}
-	}
-	return permissionSet{rules(p.Publish), rules(p.Subscribe)}
-}
-
-// writePermissions writes the block as a server reads it.
-func writePermissions(w io.Writer, p bus.Permissions) error {
-	var b strings.Builder
-	b.WriteString("permissions: {\n")
-	for _, part := range []struct {
-		name  string
-		rules bus.Rules
-	}{{"publish", p.Publish}, {"subscribe", p.Subscribe}} {
-		fmt.Fprintf(&b, "  %s: {\n", part.name)
-		writeGrants(&b, "allow", part.rules.Allow)
-		writeGrants(&b, "deny", part.rules.Deny)
-		b.WriteString("  }\n")
-	}
-	b.WriteString("}\n")
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func writeGrants(b *strings.Builder, name string, grants []bus.Grant) {
-	if len(grants) == 0 {
-		return
-	}
-	fmt.Fprintf(b, "    %s: [\n", name)
-	for _, g := range grants {
-		fmt.Fprintf(b, "      # %s\n", g.Why)
-		for _, subject := range g.Subjects {
-			fmt.Fprintf(b, "      %q\n", subject)
-		}
-	}
-	b.WriteString("    ]\n")
 }

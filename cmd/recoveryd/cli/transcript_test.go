@@ -120,8 +120,18 @@ func TestTranscripts(t *testing.T) {
 		"config":        {[]string{"RECOVERYD_NEAR=2s", "RECOVERYD_HTTP_TOKEN=hunter2"}, []string{"config", "config --json"}},
 		"config-faults": {[]string{"RECOVERYD_NEAR=1h", "RECOVERYD_PARTITIONS=none", "RECOVERYD_HTTP_ADDR=0.0.0.0:9222"}, []string{"config", "run", "dev"}},
 		"reference":     {nil, []string{"config --reference"}},
-		"version":       {nil, []string{"version", "version --json"}},
-		"schema":        {nil, []string{"schema ls", "schema ls --json"}},
+		"permissions": {nil, []string{
+			"permissions worker --subject orders.> --subject payments.card", "permissions worker --subject orders.> --json", "permissions observer", "permissions operator",
+			"permissions daemon --policy testdata/narrow.yaml", "permissions daemon --policy testdata/policy.yaml --json", "permissions", "permissions wroker", "permissions worker",
+			"permissions worker --subject >", "permissions worker --subject *.>", "permissions worker --subject $JS.API.>", "permissions worker --subject recovery.failed.>", "permissions worker --subject a..b",
+			"permissions observer --subject orders.>", "permissions operator --policy testdata/policy.yaml", "permissions operator --inbox _INBOX.>", "permissions daemon --policy testdata/broken.yaml",
+		}},
+		"permissions-names": {
+			[]string{"RECOVERYD_PREFIX=shop.rescue", "RECOVERYD_STREAM_PREFIX=SHOP", "RECOVERYD_JS_DOMAIN=hub", "RECOVERYD_PARTITIONS=1", "RECOVERYD_POLICY_FILE=testdata/calls.yaml"},
+			[]string{"permissions daemon --inbox _INBOX_daemon --operator-inbox _INBOX_operator", "permissions observer --json", "permissions worker --subject recovery.x"},
+		},
+		"version": {nil, []string{"version", "version --json"}},
+		"schema":  {nil, []string{"schema ls", "schema ls --json"}},
 		"validate": {nil, []string{
 			"schema validate policy.v1 testdata/narrow.yaml", "schema validate policy.v1 testdata/policy.yaml", "schema validate policy.v1 testdata/broken.yaml", "schema validate failure.v1 testdata/failure.json",
 			"schema validate failure.v1 testdata/faulty.json", "schema validate failure.v1", "schema validate failure.v1 -", "schema validate failure.v2 testdata/failure.json",
