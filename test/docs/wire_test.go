@@ -43,7 +43,7 @@ func subjectList(t *testing.T, p *page) {
 	p.line("## Subjects")
 	p.line("")
 	p.line("`recovery` is `RECOVERYD_PREFIX`. Those under `recovery.intake`, `recovery.ledger` and others that only recoveryd publishes are")
-	p.line("internal: deny them to everybody else.")
+	p.line("internal: `recoveryd permissions` prints what each user of the server needs, and these are for the daemon only.")
 	p.line("")
 	rows := [][]string{{"subject", "meaning"}}
 	builder := reflect.ValueOf(schemas.Subjects{Prefix: schemas.DefaultPrefix})
