@@ -25,10 +25,10 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 		s.check("ACK.*.*.", "FC.*.*.")
 	})
 	own := []string{"RECOVERYD_PREFIX=shop.rescue", "RECOVERYD_STREAM_PREFIX=SHOP", "RECOVERYD_JS_DOMAIN=hub"}
-	t.Run("with other names, an inbox for the daemon, and a domain that is the server's", func(t *testing.T) {
+	t.Run("with other names, inboxes of their own, and a domain that is the server's", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, policyFile(t), own...)
-		s.inbox["daemon"] = "_INBOX_daemon"
+		s.inbox = map[string]string{"daemon": "_INBOX_daemon", "operator": "_INBOX_operator", "app": "_INBOX_operator"}
 		s.at(serve(t, configure(t, jetStream(t, "hub")+"feature_flags: {js_ack_fc_v2: true}", s.users()...)))
 		s.tell()
 		s.check("ACK.SHOP", "FC.KV")

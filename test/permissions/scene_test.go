@@ -128,6 +128,9 @@ func (s *scene) args(role string) []string {
 	if inbox := s.inbox[role]; inbox != "" {
 		args = append(args, "--inbox", inbox)
 	}
+	if inbox := s.inbox["operator"]; role == "daemon" && inbox != "" {
+		args = append(args, "--operator-inbox", inbox)
+	}
 	return args
 }
 

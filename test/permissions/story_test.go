@@ -2,8 +2,11 @@ package permissions
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,11 +117,18 @@ func (s *scene) reporter(name string) *bus.Reporter {
 	return r
 }
 
-// command runs a command as a user.
+// command runs a command as a user, with a context of the nats tool.
 func (s *scene) command(user string, args ...string) string {
 	s.t.Helper()
-	environ := append([]string{"NATS_URL=" + s.url, "NATS_USER=" + user, "NATS_PASSWORD=" + secret}, s.environ...)
-	stdout, stderr, code := run(s.t, environ, args...)
+	file := filepath.Join(s.t.TempDir(), user+".json")
+	data, err := json.Marshal(map[string]string{"url": s.url, "user": user, "password": secret, "inbox_prefix": s.inbox[user]})
+	if err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	stdout, stderr, code := run(s.t, append([]string{"NATS_CONTEXT=" + file}, s.environ...), args...)
 	if code != 0 {
 		s.t.Errorf("recoveryd %s: exit %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
