@@ -20,6 +20,9 @@ func (b *Bus) ServePeer(instance string, endpoints map[string]Endpoint) (stop fu
 	var running sync.WaitGroup
 	places := make(chan struct{}, maxServing)
 	sub, err := b.nc.Subscribe(before+">", func(m *nats.Msg) {
+		if !b.answers(m.Reply) {
+			return
+		}
 		endpoint := endpoints[strings.TrimPrefix(m.Subject, before)]
 		if endpoint == nil {
 			endpoint = unknown

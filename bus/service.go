@@ -38,6 +38,9 @@ func (b *Bus) Serve(version string, endpoints map[string]Endpoint) (stop func(),
 	for name, endpoint := range endpoints {
 		resource, verb, _ := strings.Cut(name, ".")
 		answer := func(r micro.Request) {
+			if !b.answers(r.Reply()) {
+				return
+			}
 			select {
 			case places <- struct{}{}:
 			case <-ctx.Done():
@@ -68,6 +71,12 @@ func (b *Bus) Serve(version string, endpoints map[string]Endpoint) (stop func(),
 
 // serviceTime is how long one request may take.
 const serviceTime = 30 * time.Second
+
+// answers says whether requests with a reply subject are served. Who asks may not have the
+// daemon publish to the server or to recoveryd's own subjects, where he may not himself.
+func (b *Bus) answers(reply string) bool {
+	return !strings.HasPrefix(reply, "$") && !strings.HasPrefix(reply, b.cfg.Subjects.Prefix+".")
+}
 
 // serve answers one request of a client or of another replica.
 func (b *Bus) serve(ctx context.Context, endpoint Endpoint, request []byte, to string) {

@@ -14,7 +14,8 @@ import (
 
 func TestServe(t *testing.T) {
 	t.Parallel()
-	b, _ := start(t)
+	b, nc := start(t)
+	noted := make(chan string, 10)
 	var meeting sync.WaitGroup
 	meeting.Add(2)
 	stop, err := b.Serve("v1.2.3", map[string]bus.Endpoint{
@@ -24,6 +25,7 @@ func TestServe(t *testing.T) {
 		},
 		"test.fail":  func(context.Context, []byte) (any, error) { return nil, errors.New("the disk is full") },
 		"test.large": func(context.Context, []byte) (any, error) { return strings.Repeat("x", 2<<20), nil },
+		"test.note":  func(context.Context, []byte) (any, error) { noted <- "noted"; return "", nil },
 		"test.meet": func(context.Context, []byte) (any, error) {
 			meeting.Done()
 			meeting.Wait()
@@ -63,6 +65,24 @@ func TestServe(t *testing.T) {
 			})
 		}
 		both.Wait()
+	})
+	t.Run("not to the server, nor to recoveryd", func(t *testing.T) {
+		replies, err := nc.SubscribeSync("recovery.ledger.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer replies.Unsubscribe()
+		for _, reply := range []string{"$JS.API.STREAM.NAMES", "recovery.ledger.0.signal", "answers.here"} {
+			if err := nc.PublishRequest("recovery.api.v1.test.note", reply, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-noted; got != "noted" || len(noted) != 0 {
+			t.Errorf("%d requests were served, want the last one only", 1+len(noted))
+		}
+		if n, _, _ := replies.Pending(); n != 0 {
+			t.Errorf("%d answers came to subjects of recoveryd", n)
+		}
 	})
 	t.Run("many", func(t *testing.T) {
 		var callers sync.WaitGroup
