@@ -3,6 +3,7 @@ package bus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -139,6 +140,26 @@ func (b *Bus) FollowOutcomes(ctx context.Context, filter string, since time.Time
 	f := follower{bus: b, stream: b.stream(outcomes), filters: []string{filter}, since: since,
 		on: func(m *nats.Msg, at place) { on(stored(m, at)) }}
 	return f.start(ctx)
+}
+
+// LastOutcomes returns the newest events, the oldest of them first, at most n. It reads
+// them directly: however many happen, a look costs the same.
+func (b *Bus) LastOutcomes(ctx context.Context, n int) ([]schemas.Stored, error) {
+	newest := struct {
+		Last string `json:"last_by_subj"`
+	}{">"}
+	last, err := b.getMessage(ctx, b.stream(outcomes), newest)
+	if errors.Is(err, schemas.ErrNotFound) && codeOf(err) == codeNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("newest outcome: %w", err)
+	}
+	from := uint64(1)
+	if last.Sequence > uint64(n) {
+		from = last.Sequence - uint64(n) + 1
+	}
+	return b.read(ctx, b.stream(outcomes), batch{From: from, Count: n})
 }
 
 func stored(m *nats.Msg, at place) schemas.Stored {

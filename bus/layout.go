@@ -42,7 +42,7 @@ func (b *Bus) bucket(name string) string { return b.stream(name) }
 func (b *Bus) layout() []jetstream.StreamConfig {
 	prefix := b.cfg.Subjects.Prefix
 	return append([]jetstream.StreamConfig{
-		b.failedStream(),
+		b.failedStream(b.cfg.Partitions),
 		b.plain(succeeded, func(c *jetstream.StreamConfig) {
 			c.Description = "reports that redelivered work succeeded"
 			c.Subjects = []string{prefix + ".succeeded.>"}
@@ -102,8 +102,8 @@ func (b *Bus) ledgerOf(shard int) string { return b.stream(ledgerName(shard % ma
 // acknowledgement for each message: owners read it in order, note what is settled, and
 // purge that together. Its dedupe window is the shortest, as two reports may carry the same
 // id of the application and both count.
-func (b *Bus) failedStream() jetstream.StreamConfig {
-	prefix, n := b.cfg.Subjects.Prefix, strconv.Itoa(b.cfg.Partitions)
+func (b *Bus) failedStream(partitions int) jetstream.StreamConfig {
+	prefix, n := b.cfg.Subjects.Prefix, strconv.Itoa(partitions)
 	return b.plain(failed, func(c *jetstream.StreamConfig) {
 		c.Description = "reports of failed work"
 		c.Subjects = []string{prefix + ".failed.>"}

@@ -102,6 +102,15 @@ func (b *Bus) FollowLeases(ctx context.Context, on func(key string, value []byte
 	return b.followValues(ctx, leases, ">", on)
 }
 
+// LeaseList calls each for every lease that is held at the moment.
+func (b *Bus) LeaseList(ctx context.Context, each func(key string, value []byte)) error {
+	err := b.list(ctx, leases, ">", func(e jetstream.KeyValueEntry) { each(e.Key(), e.Value()) })
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	return nil
+}
+
 // FollowState tells of every value that matches filter and of each change; the data of a
 // deleted one is nil. Otherwise as FollowLeases.
 func (b *Bus) FollowState(ctx context.Context, filter string, on func(key string, data []byte)) (stop func(), err error) {

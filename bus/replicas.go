@@ -73,7 +73,7 @@ func (b *Bus) Check(ctx context.Context) error {
 	b.mu.Unlock()
 	there := map[string]bool{}
 	for _, subject := range []string{b.cfg.Subjects.Prefix + ".>", "$KV." + b.bucket(state) + ".>", "$KV." + b.bucket(leases) + ".>"} {
-		names, err := b.storing(ctx, subject)
+		names, err := b.Storing(ctx, subject)
 		if err != nil {
 			return err
 		}

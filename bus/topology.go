@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/recoveryd/recoveryd/schemas"
@@ -67,23 +68,37 @@ func (b *Bus) adopt(info *jetstream.StreamInfo, partitions int) {
 }
 
 func (b *Bus) checkServer(ctx context.Context) error {
+	account, err := b.account(ctx)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.level = account.API.Level
+	b.mu.Unlock()
+	return b.tooOld(account.API.Level)
+}
+
+// account is what JetStream says of the account of the connection.
+func (b *Bus) account(ctx context.Context) (*jetstream.AccountInfo, error) {
 	ctx, cancel := b.bounded(ctx)
 	defer cancel()
 	account, err := b.js.AccountInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("JetStream is off for this account, turn it on or connect with another one: %w", err)
+		return nil, fmt.Errorf("JetStream is off for this account, turn it on or connect with another one: %w", err)
 	case err != nil:
-		return fmt.Errorf("account of the connection: %w", clientError(err))
+		return nil, fmt.Errorf("account of the connection: %w", clientError(err))
 	}
-	b.mu.Lock()
-	b.level = account.API.Level
-	b.mu.Unlock()
+	return account, nil
+}
+
+// tooOld is an error if the server is below the floor.
+func (b *Bus) tooOld(level int) error {
 	version := b.nc.ConnectedServerVersion()
 	// Across domains the connected server is not the one that stores.
-	if account.API.Level < minLevel || b.cfg.Domain == "" && older(version, minVersion) {
+	if level < minLevel || b.cfg.Domain == "" && older(version, minVersion) {
 		return fmt.Errorf("nats-server %s (API level %d) is too old: recoveryd needs %s or later (API level %d), upgrade the server",
-			version, account.API.Level, minVersion, minLevel)
+			version, level, minVersion, minLevel)
 	}
 	return nil
 }
@@ -257,7 +272,7 @@ func (b *Bus) ensureAdvisories(ctx context.Context) error {
 
 // Owner is the stream that stores a subject; schemas.ErrNotFound if there is none.
 func (b *Bus) Owner(ctx context.Context, subject string) (string, error) {
-	names, err := b.storing(ctx, subject)
+	names, err := b.Storing(ctx, subject)
 	if err != nil {
 		return "", err
 	}
@@ -267,9 +282,18 @@ func (b *Bus) Owner(ctx context.Context, subject string) (string, error) {
 	return names[0], nil
 }
 
-// storing names the streams that store some of what a subject matches, as many as fit into
+// Window is for how long a stream recognises a message that is published to it again.
+func (b *Bus) Window(ctx context.Context, stream string) (time.Duration, error) {
+	info, err := b.lookup(ctx, stream)
+	if err != nil {
+		return 0, err
+	}
+	return info.Config.Duplicates, nil
+}
+
+// Storing names the streams that store some of what a subject matches, as many as fit into
 // one answer: a thousand.
-func (b *Bus) storing(ctx context.Context, subject string) ([]string, error) {
+func (b *Bus) Storing(ctx context.Context, subject string) ([]string, error) {
 	var names struct {
 		Streams []string `json:"streams"`
 	}

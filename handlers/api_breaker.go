@@ -20,6 +20,13 @@ func (s *shard) breakerStatus(k breakerKey) schemas.BreakerStatus {
 	return b
 }
 
+// StoredBreaker reads a breaker from the state store, where those that are not closed are.
+// How much it holds only its owner knows.
+func StoredBreaker(data []byte) (schemas.BreakerStatus, error) {
+	st, err := parseState(data, 0)
+	return breakerStatus(0, st.snapshot, 0), err
+}
+
 func breakerStatus(shard int, n strategies.Snapshot, held int) schemas.BreakerStatus {
 	b := schemas.BreakerStatus{
 		Policy: n.Policy, Key: n.Key, Shard: shard, State: n.State.String(), Generation: n.Generation, Level: n.Level, Held: held,

@@ -20,6 +20,25 @@ const (
 
 func shardKey(shard int) string { return shardKeys + strconv.Itoa(shard) }
 
+// Roster is what leases tell of the replicas: what each says of itself, sorted by name, and
+// who holds which shard. Values that cannot be read are passed over.
+func Roster(leases map[string][]byte) (instances []schemas.InstanceStatus, owners map[int]string) {
+	owners = map[int]string{}
+	for key, value := range leases {
+		var member schemas.InstanceStatus
+		var h holder
+		if strings.HasPrefix(key, memberKeys) {
+			if json.Unmarshal(value, &member) == nil {
+				instances = append(instances, member)
+			}
+		} else if shard, err := strconv.Atoi(strings.TrimPrefix(key, shardKeys)); err == nil && json.Unmarshal(value, &h) == nil {
+			owners[shard] = h.Instance
+		}
+	}
+	slices.SortFunc(instances, func(a, b schemas.InstanceStatus) int { return cmp.Compare(a.Instance, b.Instance) })
+	return instances, owners
+}
+
 // holder is the value of a lease: who has it. The session tells two processes of the same
 // name apart.
 type holder struct {

@@ -58,7 +58,7 @@ func ParseTemplate(s string) (Template, error) {
 
 // Expand fills the placeholders. A token that the subject does not have is empty.
 func (t Template) Expand(w *schemas.Work, policy string) string {
-	if len(t.parts) == 1 && t.parts[0].hole && t.parts[0].text == "subject" {
+	if t.isSubject() {
 		return w.Subject
 	}
 	var b strings.Builder
@@ -79,6 +79,11 @@ func (t Template) Expand(w *schemas.Work, policy string) string {
 		}
 	}
 	return b.String()
+}
+
+// isSubject says whether it is nothing but {subject}.
+func (t Template) isSubject() bool {
+	return len(t.parts) == 1 && t.parts[0].hole && t.parts[0].text == "subject"
 }
 
 func (t Template) literal() bool {

@@ -29,7 +29,8 @@ func (e *APIError) Error() string { return e.Message }
 // StatusRequest asks for the state of a replica.
 type StatusRequest struct{}
 
-// StatusReply is the state of one replica and of the streams.
+// StatusReply is the state of one replica and of the streams. Their sizes are at most five
+// seconds old. What one replica in particular replies holds no streams.
 type StatusReply struct {
 	Instance   string         `json:"instance"`
 	Version    string         `json:"version"`
@@ -43,6 +44,22 @@ type StatusReply struct {
 	Faults     []string       `json:"faults"`
 
 	Instances []InstanceStatus `json:"instances"` // all live replicas, this one included
+	Counts    *Counts          `json:"counts,omitempty"`
+	Targets   []string         `json:"targets,omitempty"` // subjects and patterns that policies deliver to and a stream must store, as far as they are named
+}
+
+// Counts is what a replica did since it started, whatever policies let it publish.
+type Counts struct {
+	Failures    int64 `json:"failures"`    // reports read
+	Scheduled   int64 `json:"scheduled"`   // retries decided
+	Held        int64 `json:"held"`        // releases that a breaker held back
+	Redelivered int64 `json:"redelivered"` // work stored on its subject again
+	Recovered   int64 `json:"recovered"`   // successes that are known
+	Fallback    int64 `json:"fallback"`    // deliveries to fallbacks
+	Dead        int64 `json:"dead"`        // dead letters
+	Discarded   int64 `json:"discarded"`   // work that was dropped
+	Rejected    int64 `json:"rejected"`    // work refused at the door
+	Replayed    int64 `json:"replayed"`    // dead letters sent again
 }
 
 // InstanceStatus is what a replica says of itself every three seconds.

@@ -13,7 +13,7 @@ import (
 
 // offer serves the control API of an engine until stop is called.
 func (d *Daemon) offer(e *handlers.Engine) (stop func(), err error) {
-	peers := map[string]bus.Endpoint{}
+	peers := map[string]bus.Endpoint{"status.get": d.ownStatus}
 	for name, answer := range e.PeerAPI() {
 		peers[name] = answer
 	}
@@ -33,22 +33,41 @@ func (d *Daemon) offer(e *handlers.Engine) (stop func(), err error) {
 	return func() { withdraw(); alone() }, nil
 }
 
-// status answers status.get.
+// status answers status.get of clients: with the streams.
 func (d *Daemon) status(ctx context.Context, request []byte) (any, error) {
+	d.renew(ctx)
+	states, err := d.stores.get()
+	if err != nil {
+		return nil, &schemas.APIError{Code: 503, Message: "streams: " + err.Error()}
+	}
+	reply, err := d.replica(request)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range states {
+		reply.Streams = append(reply.Streams, schemas.StreamStatus{
+			Name: st.Name, Messages: st.Messages, Bytes: st.Bytes, MaxBytes: st.MaxBytes, Replicas: st.Replicas,
+		})
+	}
+	return reply, nil
+}
+
+// ownStatus answers who asks this replica in particular, without asking the server for
+// anything: it may be asked every second.
+func (d *Daemon) ownStatus(_ context.Context, request []byte) (any, error) { return d.replica(request) }
+
+// replica is the state of this replica.
+func (d *Daemon) replica(request []byte) (*schemas.StatusReply, error) {
 	if len(request) > 0 {
 		if err := schemas.DecodeStrict(request, &schemas.StatusRequest{}); err != nil {
 			return nil, &schemas.APIError{Code: 400, Message: "request: " + err.Error()}
 		}
 	}
-	states, err := d.bus.StreamStates(ctx)
-	if err != nil {
-		return nil, &schemas.APIError{Code: 503, Message: "streams: " + err.Error()}
-	}
 	p := d.Policies()
-	reply := schemas.StatusReply{
+	reply := &schemas.StatusReply{
 		Instance: d.Instance, Version: d.Version, Started: d.started.UTC().Format(time.RFC3339Nano), Prefix: d.Config.Prefix,
 		PolicyHash: p.Hash(), Policies: []string{}, Shards: []schemas.ShardStatus{}, Streams: []schemas.StreamStatus{}, Faults: []string{},
-		Instances: []schemas.InstanceStatus{},
+		Instances: []schemas.InstanceStatus{}, Counts: d.tally.counts(), Targets: p.Targets(),
 	}
 	if e := d.engine.Load(); e != nil {
 		reply.ClockMS = float64(e.ClockDifference()) / float64(time.Millisecond)
@@ -59,11 +78,6 @@ func (d *Daemon) status(ctx context.Context, request []byte) (any, error) {
 	}
 	for _, st := range d.stats() {
 		reply.Shards = append(reply.Shards, d.shardStatus(st))
-	}
-	for _, st := range states {
-		reply.Streams = append(reply.Streams, schemas.StreamStatus{
-			Name: st.Name, Messages: st.Messages, Bytes: st.Bytes, MaxBytes: st.MaxBytes, Replicas: st.Replicas,
-		})
 	}
 	for _, c := range d.checks() {
 		if !c.OK {

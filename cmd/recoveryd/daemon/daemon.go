@@ -61,6 +61,7 @@ type Daemon struct {
 	nc       connection
 	bus      *bus.Bus
 	stores   stores
+	tally    tally
 	stack    teardown
 	started  time.Time
 
