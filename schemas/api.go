@@ -43,8 +43,8 @@ type StatusReply struct {
 	Streams    []StreamStatus `json:"streams"`
 	Faults     []string       `json:"faults"`
 
-	Instances []InstanceStatus `json:"instances"` // all live replicas, this one included
-	Counts    *Counts          `json:"counts,omitempty"`
+	Instances []InstanceStatus `json:"instances"`         // all live replicas, this one included
+	Counts    *Counts          `json:"counts,omitempty"`  // of this replica since it started: of two replies the difference tells how fast it goes
 	Targets   []string         `json:"targets,omitempty"` // subjects and patterns that policies deliver to and a stream must store, as far as they are named
 }
 
