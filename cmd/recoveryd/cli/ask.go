@@ -33,10 +33,17 @@ func (c *client) ask(ctx context.Context, resource, verb string, request, reply 
 	if err := c.Call(ctx, resource, verb, request, &raw); err != nil {
 		return nil, refusal(err, c)
 	}
-	if err := json.Unmarshal(raw, reply); err != nil {
-		return nil, fmt.Errorf("the daemon's answer cannot be read, is it another version than %s? %w", c.version, err)
+	if err := decodeReply(raw, reply, c.version); err != nil {
+		return nil, err
 	}
 	return raw, nil
+}
+
+func decodeReply(data []byte, reply any, version string) error {
+	if err := json.Unmarshal(data, reply); err != nil {
+		return fmt.Errorf("the daemon's answer cannot be read, is it another version than %s? %w", version, err)
+	}
+	return nil
 }
 
 // refusal says what to do about an error of the API.

@@ -12,14 +12,17 @@ import (
 )
 
 // streamsOfOneCopy makes recoveryd's streams as a daemon on a single server would.
-func streamsOfOneCopy(t *testing.T, url string) {
+func streamsOfOneCopy(t *testing.T, url string) { makeStreams(t, url, bus.Config{Replicas: 1}) }
+
+func makeStreams(t *testing.T, url string, c bus.Config) {
 	t.Helper()
 	nc, err := bus.Connect(bus.Options{Servers: url})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	b, err := bus.New(nc, bus.Config{Subjects: schemas.Subjects{Prefix: "recovery"}, StreamPrefix: "RECOVERY", Replicas: 1})
+	c.Subjects, c.StreamPrefix = schemas.Subjects{Prefix: "recovery"}, "RECOVERY"
+	b, err := bus.New(nc, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +31,7 @@ func streamsOfOneCopy(t *testing.T, url string) {
 }
 
 // threeServers is a cluster.
-func threeServers(t *testing.T) (urls string) {
+func threeServers(t *testing.T) (urls string, servers []*embedded.Server) {
 	t.Helper()
 	var all []string
 	peers, err := embedded.FreeAddrs(3)
@@ -45,14 +48,14 @@ func threeServers(t *testing.T) (urls string) {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Stop)
-		all = append(all, s.URL())
+		all, servers = append(all, s.URL()), append(servers, s)
 	}
-	return strings.Join(all, ",")
+	return strings.Join(all, ","), servers
 }
 
 func TestReplicateWaitsForTheCopies(t *testing.T) {
 	t.Parallel()
-	urls := threeServers(t)
+	urls, _ := threeServers(t)
 	streamsOfOneCopy(t, urls)
 	s := newSession(t, "NATS_URL="+urls)
 	list := func(line string) (code int, all []store) {

@@ -152,7 +152,7 @@ func TestTranscripts(t *testing.T) {
 			"policy test testdata/cases.yaml --file testdata/policy.yaml", "policy test testdata/wrong.yaml --file testdata/policy.yaml",
 			"policy test testdata/wrong.yaml --file testdata/policy.yaml --json", "policy test testdata/policy.yaml", "policy test testdata/none.yaml",
 		}},
-		"no-server": {[]string{"NATS_URL=nats://127.0.0.1:1"}, []string{"outcomes", "outcomes --creds testdata/none.creds", "outcomes --user a --nkey b", "status", "ls"}},
+		"no-server": {[]string{"NATS_URL=nats://127.0.0.1:1"}, []string{"outcomes", "outcomes --creds testdata/none.creds", "outcomes --user a --nkey b", "status", "ls", "doctor", "doctor --json", "doctor --creds testdata/none.creds"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
