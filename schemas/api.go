@@ -11,8 +11,8 @@ func (s Subjects) API(resource, verb string) string {
 	return s.Prefix + ".api." + APIVersion + "." + resource + "." + verb
 }
 
-// Peer is where replicas send requests to one of them in particular; name is
-// "<resource>.<verb>".
+// Peer is where requests to one replica in particular go, from other replicas and from
+// doctor and top; name is "<resource>.<verb>".
 func (s Subjects) Peer(instance, name string) string {
 	return s.Prefix + ".api." + APIVersion + ".at." + EscapeKey(instance) + "." + name
 }
@@ -44,6 +44,7 @@ type StatusReply struct {
 	Faults     []string       `json:"faults"`
 
 	Instances []InstanceStatus `json:"instances"`         // all live replicas, this one included
+	At        string           `json:"at,omitempty"`      // time of the server, as this replica estimates it
 	Counts    *Counts          `json:"counts,omitempty"`  // of this replica since it started: of two replies the difference tells how fast it goes
 	Targets   []string         `json:"targets,omitempty"` // subjects and patterns that policies deliver to and a stream must store, as far as they are named
 }

@@ -72,6 +72,7 @@ func (d *Daemon) replica(request []byte) (*schemas.StatusReply, error) {
 	if e := d.engine.Load(); e != nil {
 		reply.ClockMS = float64(e.ClockDifference()) / float64(time.Millisecond)
 		reply.Instances = e.Instances()
+		reply.At = time.Now().Add(e.ClockDifference()).UTC().Format(time.RFC3339Nano)
 	}
 	for _, policy := range p.All() {
 		reply.Policies = append(reply.Policies, policy.Name)
