@@ -88,6 +88,7 @@ needs is down, and keeps what could not be saved.
 Report a failure:   nats pub recovery.failed.orders.new '{"id":42}' -H 'Recovery-Error: refused'
 See what happens:   nats sub 'recovery.outcomes.>'
 Start with:         recoveryd dev
+Something is wrong: recoveryd doctor
 
 Exit codes: 0 ok, 1 failed, 2 usage or config, 3 partial, 4 cannot connect, 5 refused by policy`,
 		SilenceUsage:      true,

@@ -92,7 +92,7 @@ func (f *facts) policies() []finding {
 
 // Times that are worth a word.
 const (
-	slowTrip      = 250 * time.Millisecond
+	slowTrip      = time.Second // a quarter of that is usual from far away
 	clockDiffers  = 250 * time.Millisecond
 	late          = 5 * time.Second
 	very          = time.Minute // late

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +27,7 @@ const (
 // gather looks at everything and changes nothing.
 func (c *client) gather(ctx context.Context) *facts {
 	f := &facts{
-		url: c.url, now: time.Now(), owners: map[int]string{}, answers: map[string]*schemas.StatusReply{}, silent: map[string]error{},
+		url: c.url, now: time.Now(), owners: map[int]string{}, answers: map[string]*schemas.StatusReply{},
 		targets: map[string][]string{}, windows: map[string]time.Duration{},
 	}
 	within(ctx, lookWithin, func(ctx context.Context) { f.account, f.accountErr = c.Account(ctx) })
@@ -88,44 +87,7 @@ func (c *client) findDaemons(ctx context.Context, f *facts) {
 			f.replicas = any.Instances
 		}
 	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, r := range f.replicas {
-		if _, heard := f.answers[r.Instance]; heard {
-			continue
-		}
-		wg.Go(func() {
-			reply, err := c.statusOf(ctx, r.Instance)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				f.answers[r.Instance] = reply
-			} else if !older(err) {
-				f.silent[r.Instance] = err
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// older says whether a replica is of a version that tells its state only to those who ask
-// any replica.
-func older(err error) bool {
-	var fault *schemas.APIError
-	return errors.As(err, &fault) && fault.Code == 404
-}
-
-// statusOf asks one replica in particular.
-func (c *client) statusOf(ctx context.Context, instance string) (*schemas.StatusReply, error) {
-	data, err := c.Ask(ctx, instance, "status.get", nil)
-	if err != nil {
-		return nil, err
-	}
-	var reply schemas.StatusReply
-	if err := decodeReply(data, &reply, c.version); err != nil {
-		return nil, err
-	}
-	return &reply, nil
+	f.silent = c.askEach(ctx, f.replicas, f.answers)
 }
 
 // findBreakers asks the daemons, which know what is held, else the store of their state.

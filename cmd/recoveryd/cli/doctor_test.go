@@ -73,7 +73,7 @@ var ailments = []struct {
 	want  []string // "state check: part of what was found | part of what to do"
 }{
 	{"old server", func(f *facts) { f.account.Old = errors.New("nats-server 2.9.0 is too old") }, []string{"fail connection: 2.9.0 is too old | Upgrade the server"}},
-	{"slow network", func(f *facts) { f.account.RoundTrip = 400 * time.Millisecond }, []string{"warn connection: takes 400ms | network"}},
+	{"slow network", func(f *facts) { f.account.RoundTrip = 1500 * time.Millisecond }, []string{"warn connection: takes 1.5s | network"}},
 	{"JetStream off", func(f *facts) { f.account.Off, f.accountErr = true, errors.New("JetStream is off") }, []string{"fail jetstream: JetStream is off | Turn JetStream on"}},
 	{"no quorum", func(f *facts) { f.accountErr = errors.New("temporarily unavailable") }, []string{"fail jetstream: does not answer: temporarily unavailable | too few servers"}},
 	{"account nearly full", func(f *facts) { f.account.Stores[0].Used = 900 << 20 }, []string{"warn jetstream: storage is 88 % full: 900.0 MiB of 1.0 GiB | Raise the limit"}},
@@ -133,6 +133,9 @@ var ailments = []struct {
 		f.answers["b"].Faults = []string{"policy: the file cannot be used", "clock: judged here"}
 	}, []string{"warn faults: b: policy: the file cannot be used | log of b"}},
 	{"late", func(f *facts) { f.answers["b"].Shards[0].OldestDue = stampOf(three.Add(-7 * time.Second)) }, []string{"warn overdue work: the oldest of shard 1 at b is due for 7s | recoveryd ls"}},
+	{"not late by the clock of who told it", func(f *facts) {
+		f.answers["b"].Shards[0].OldestDue, f.answers["b"].At = stampOf(three.Add(-7*time.Second)), stampOf(three.Add(-7*time.Second))
+	}, nil},
 	{"very late, by what it announced", func(f *facts) { delete(f.answers, "b"); f.replicas[1].LagMS = 90_000 }, []string{"fail overdue work: the oldest of b is due for 1m30s | recoveryd ls"}},
 	{"parked", func(f *facts) { f.answers["b"].Shards[0].Parked = 2 }, []string{"warn parked letters: 2 dead letters cannot be stored | Make room"}},
 	{"open breaker", func(f *facts) {

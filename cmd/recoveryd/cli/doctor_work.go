@@ -20,9 +20,13 @@ func (f *facts) overdue() []finding {
 		lag, where := time.Duration(r.LagMS)*time.Millisecond, "the oldest of "+r.Instance
 		if reply := f.answers[r.Instance]; reply != nil {
 			lag = 0
+			now, told := momentOf(reply.At)
+			if !told {
+				now = f.now
+			}
 			for _, s := range reply.Shards {
-				due, err := time.Parse(time.RFC3339Nano, s.OldestDue)
-				if d := f.now.Sub(due); err == nil && d > lag {
+				due, ok := momentOf(s.OldestDue)
+				if d := now.Sub(due); ok && d > lag {
 					lag, where = d, fmt.Sprintf("the oldest of shard %d at %s", s.Shard, r.Instance)
 				}
 			}

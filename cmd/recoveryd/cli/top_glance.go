@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/recoveryd/recoveryd/bus"
@@ -68,27 +67,12 @@ func (c *client) nobody(err error) error {
 }
 
 func (c *client) askOthers(ctx context.Context, s *glance) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, r := range s.live {
-		if s.replies[r.Instance] != nil {
-			continue
+	for instance, err := range c.askEach(ctx, s.live, s.replies) {
+		if errors.Is(err, bus.ErrNoResponders) {
+			err = fmt.Errorf("%s does not answer: it was stopped, and its lease is about to end", instance)
 		}
-		wg.Go(func() {
-			reply, err := c.statusOf(ctx, r.Instance)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				s.replies[r.Instance] = reply
-			case errors.Is(err, bus.ErrNoResponders):
-				s.faults = append(s.faults, r.Instance+" does not answer: it was stopped, or its lease is about to end")
-			case !older(err):
-				s.faults = append(s.faults, err.Error())
-			}
-		})
+		s.faults = append(s.faults, err.Error())
 	}
-	wg.Wait()
 	slices.Sort(s.faults)
 }
 
