@@ -211,6 +211,7 @@ func TestPoliciesAreReloadedAndKeptWhenBroken(t *testing.T) {
 	o, log := options(t, server(t, "").URL(), "RECOVERYD_POLICY_FILE="+file)
 	d := start(t, o)
 	ready(t, d)
+	eventually(t, "no shards are served", func() bool { code, _ := fetch(t, d, "readyz"); return code == 200 })
 	before := d.Policies().Hash()
 
 	write("version: 1\npolicies: [{name: second, subject: [\">\"]}]\n")
