@@ -20,27 +20,6 @@ func TestRoster(t *testing.T) {
 	}
 }
 
-func TestTargetsAreThoseThatAreNamed(t *testing.T) {
-	t.Parallel()
-	subjects := schemas.Subjects{Prefix: "recovery"}
-	compiled, err := CompilePolicies(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{
-		{Name: "orders", Subjects: []string{"orders.>", "bills.*"}, Fallback: []string{"manual.orders"}},
-		{Name: "fixed", Subjects: []string{"b.>"}, Deliver: schemas.DeliverSpec{To: "retry.all"}},
-		{Name: "made", Subjects: []string{"c.>"}, Deliver: schemas.DeliverSpec{To: "{subject}.retry"}},
-		{Name: "core", Subjects: []string{"d.>"}, Deliver: schemas.DeliverSpec{Mode: schemas.DeliverCore}},
-		{Name: "rest", Subjects: []string{">"}},
-	}}, subjects)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := compiled.Targets(), []string{"bills.*", "manual.orders", "orders.>", "retry.all"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-	if got := DefaultPolicies().Targets(); len(got) != 0 {
-		t.Errorf("the built-in policy names %v", got)
-	}
-}
-
 func TestStoredBreaker(t *testing.T) {
 	t.Parallel()
 	b, err := StoredBreaker([]byte(`{"policy":"orders","key":"orders.new","state":"open","reason":"5 failures"}`))

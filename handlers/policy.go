@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -96,31 +95,6 @@ func (p *Policy) Serves(subject string) bool {
 
 // Target is the subject that work is sent to again.
 func (p *Policy) Target(w *schemas.Work) string { return p.Deliver.To.Expand(w, p.Name) }
-
-// Targets lists the subjects and patterns that a stream must store, or what the policies
-// deliver there is undeliverable. What only a message tells, and a policy for everything,
-// names none.
-func (p *Policies) Targets() []string {
-	all := map[string]bool{}
-	for _, policy := range p.list {
-		if policy.Deliver.Mode != schemas.DeliverStream {
-			continue
-		}
-		switch to := policy.Deliver.To; {
-		case to.literal():
-			all[to.Expand(&schemas.Work{}, policy.Name)] = true
-		case to.isSubject():
-			for _, pattern := range policy.Subjects {
-				all[pattern] = pattern != ">"
-			}
-		}
-		for _, subject := range policy.Fallback {
-			all[subject] = true
-		}
-	}
-	maps.DeleteFunc(all, func(_ string, named bool) bool { return !named })
-	return slices.Sorted(maps.Keys(all))
-}
 
 // BreakerKey is the key of the breaker that counts the work's failures.
 func (p *Policy) BreakerKey(w *schemas.Work) string { return p.Key.Expand(w, p.Name) }

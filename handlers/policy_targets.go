@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,6 +17,31 @@ func (p *Policies) Targets() []string {
 		all = append(all, policy.ReplayTo...)
 	}
 	return widest(all)
+}
+
+// MustStore lists the subjects and patterns that a stream must store, or what the policies
+// deliver there is undeliverable. What only a message tells, and a policy for everything,
+// names none.
+func (p *Policies) MustStore() []string {
+	all := map[string]bool{}
+	for _, policy := range p.list {
+		if policy.Deliver.Mode != schemas.DeliverStream {
+			continue
+		}
+		switch to := policy.Deliver.To; {
+		case to.literal():
+			all[to.Expand(&schemas.Work{}, policy.Name)] = true
+		case to.isSubject():
+			for _, pattern := range policy.Subjects {
+				all[pattern] = pattern != ">"
+			}
+		}
+		for _, subject := range policy.Fallback {
+			all[subject] = true
+		}
+	}
+	maps.DeleteFunc(all, func(_ string, named bool) bool { return !named })
+	return slices.Sorted(maps.Keys(all))
 }
 
 // Asked are patterns of the subjects that the policies send requests to.

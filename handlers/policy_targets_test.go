@@ -107,3 +107,20 @@ func TestTargetsOfPolicies(t *testing.T) {
 		t.Errorf("the built-in policy sends to %q", got)
 	}
 }
+
+func TestMustStore(t *testing.T) {
+	t.Parallel()
+	compiled := compile(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{
+		{Name: "orders", Subjects: []string{"orders.>", "bills.*"}, Fallback: []string{"manual.orders"}},
+		{Name: "fixed", Subjects: []string{"b.>"}, Deliver: schemas.DeliverSpec{To: "retry.all"}},
+		{Name: "made", Subjects: []string{"c.>"}, Deliver: schemas.DeliverSpec{To: "{subject}.retry"}},
+		{Name: "core", Subjects: []string{"d.>"}, Deliver: schemas.DeliverSpec{Mode: schemas.DeliverCore}},
+		{Name: "rest", Subjects: []string{">"}},
+	}})
+	if got, want := compiled.MustStore(), []string{"bills.*", "manual.orders", "orders.>", "retry.all"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := DefaultPolicies().MustStore(); len(got) != 0 {
+		t.Errorf("the built-in policy names %v", got)
+	}
+}

@@ -67,7 +67,7 @@ func (d *Daemon) replica(request []byte) (*schemas.StatusReply, error) {
 	reply := &schemas.StatusReply{
 		Instance: d.Instance, Version: d.Version, Started: d.started.UTC().Format(time.RFC3339Nano), Prefix: d.Config.Prefix,
 		PolicyHash: p.Hash(), Policies: []string{}, Shards: []schemas.ShardStatus{}, Streams: []schemas.StreamStatus{}, Faults: []string{},
-		Instances: []schemas.InstanceStatus{}, Counts: d.tally.counts(), Targets: p.Targets(),
+		Instances: []schemas.InstanceStatus{}, Counts: d.tally.counts(), Targets: p.MustStore(),
 	}
 	if e := d.engine.Load(); e != nil {
 		reply.ClockMS = float64(e.ClockDifference()) / float64(time.Millisecond)
