@@ -37,8 +37,12 @@ func (a Access) readEvents(r *Rules) {
 func (a Access) Operator() Permissions {
 	var p Permissions
 	p.Publish.allow("ask the control API", a.Subjects.API("*", "*"))
-	p.Publish.allow("look at the streams and buckets", a.api("STREAM.INFO", a.stores()...)...)
+	p.Publish.allow("ask each daemon for itself", a.peers())
+	p.Publish.allow("look at the account, and which stream stores a subject", slices.Concat(a.api("INFO"), a.api("STREAM.NAMES"))...)
+	p.Publish.allow("look at streams and buckets, those of the application too", a.api("STREAM.INFO", "*")...)
+	p.Publish.allow("list the leases, by which daemons are known", slices.Concat(a.api("CONSUMER.CREATE", a.bucket(leases)+".>"), a.api("CONSUMER.DELETE", a.bucket(leases)+".*"))...)
 	a.readEvents(&p.Publish)
+	p.Publish.allow("read the newest outcomes", slices.Concat(a.api("DIRECT.GET", a.stream(outcomes)), a.api("STREAM.MSG.GET", a.stream(outcomes)))...)
 	p.Publish.allow("export dead letters", slices.Concat(a.api("DIRECT.GET", a.stream(dead)), a.api("STREAM.MSG.GET", a.stream(dead)))...)
 	a.listen(&p)
 	return p

@@ -14,7 +14,7 @@ import (
 // What recoveryd keeps for itself, and where it is written.
 var internal = []string{
 	"recovery.ledger.0.signal", "recovery.ledger.1.due.1", "recovery.ledger.0.dead", "recovery.intake.0.orders.new",
-	"recovery.dead.00000000.orders.new", "recovery.outcomes.dead.orders.new", "recovery.breakers.closed.orders", "recovery.api.v1.at.one.waiting.ls",
+	"recovery.dead.00000000.orders.new", "recovery.outcomes.dead.orders.new", "recovery.breakers.closed.orders",
 	"$KV.RECOVERY_STATE.seal", "$KV.RECOVERY_LEASES.shard.0",
 	"$JS.API.STREAM.DELETE.RECOVERY_FAILED", "$JS.API.STREAM.DELETE.KV_RECOVERY_STATE", "$JS.API.STREAM.DELETE.RECOVERY_OUTCOMES",
 	"$JS.API.STREAM.PURGE.RECOVERY_FAILED", "$JS.API.STREAM.PURGE.RECOVERY_DEAD", "$JS.API.STREAM.PURGE.RECOVERY_OUTCOMES",
@@ -42,11 +42,11 @@ func TestNobodyCanDoMore(t *testing.T) {
 	before := s.holds()
 	for name, denied := range map[string]struct{ publish, subscribe []string }{
 		"worker": {append(slices.Clone(internal),
-			"recovery.failed.payments.new", "recovery.succeeded.payments.new", "recovery.failed.mended.new", "recovery.failed.orders", "recovery.api.v1.status.get", "recovery.api.v1.replay.create",
+			"recovery.failed.payments.new", "recovery.succeeded.payments.new", "recovery.failed.mended.new", "recovery.failed.orders", "recovery.api.v1.status.get", "recovery.api.v1.replay.create", "recovery.api.v1.at.one.waiting.ls",
 			"$JS.API.STREAM.INFO.RECOVERY_DEAD", "$JS.API.DIRECT.GET.RECOVERY_DEAD", "$JS.API.CONSUMER.CREATE.RECOVERY_OUTCOMES.x",
 		), append(slices.Clone(secrets), "recovery.outcomes.>", "recovery.breakers.>")},
 		"observer": {append(slices.Clone(internal),
-			"recovery.failed.orders.new", "recovery.succeeded.orders.new", "recovery.api.v1.status.get", "recovery.api.v1.replay.create",
+			"recovery.failed.orders.new", "recovery.succeeded.orders.new", "recovery.api.v1.status.get", "recovery.api.v1.replay.create", "recovery.api.v1.at.one.waiting.ls",
 			"$JS.API.STREAM.INFO.RECOVERY_DEAD", "$JS.API.DIRECT.GET.RECOVERY_DEAD", "$JS.API.STREAM.UPDATE.RECOVERY_OUTCOMES",
 		), secrets},
 		"operator": {append(slices.Clone(internal),

@@ -213,9 +213,17 @@ func (s *scene) tell() {
 		s.command("operator", "ls")
 		return s.did("daemon", s.config.Prefix+".api.v1.at.*.>")
 	})
+	s.command("operator", "top", "--once")
 	s.spoil()
 	s.later("orders.late", "late-1", 3*time.Second)
 	s.outcome(heard, "late-1", schemas.KindScheduled)
+	s.later("orders.later", "now-1", time.Hour)
+	s.later("orders.later", "never-1", time.Hour)
+	s.eventually("both wait in the ledger", func() bool { return strings.Count(s.command("operator", "ls", "--state", "far"), "orders.later") == 2 })
+	s.command("operator", "now", "now-1", "--yes")
+	s.outcome(heard, "now-1", schemas.KindRecovered)
+	s.command("operator", "cancel", "never-1", "--yes")
+	s.outcome(heard, "never-1", schemas.KindDiscarded)
 	stopTwo()
 	stop()
 	s.daemon("three", "RECOVERYD_DEAD_MAX_BYTES=1GiB")
@@ -255,7 +263,7 @@ func (s *scene) commands() {
 	s.t.Helper()
 	for _, line := range []string{
 		"status", "ls", "ls --state held", "breaker ls", "breaker show down.x --policy down", "dlq groups", "dlq ls", "dlq show 1", "streams ls", "dlq export",
-		"outcomes --since 1h --count 1", "schema ls",
+		"outcomes --since 1h --count 1", "schema ls", "doctor", "top --once",
 	} {
 		if s.command("operator", strings.Fields(line)...) == "" {
 			s.t.Errorf("recoveryd %s printed nothing", line)

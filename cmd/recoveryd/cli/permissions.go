@@ -35,7 +35,7 @@ denied. Prefixes, domain and shards are those of the environment, as for recover
 daemon     recoveryd run. It may send work only to where its policies say: print it again when they change.
 worker     reports failures and successes on its own subjects, and nothing else.
 observer   hears outcomes and changes of breakers, live and from their stream; no payloads.
-operator   status, ls, show, outcomes, breaker, replay and dlq (but not dlq import), and streams ls.
+operator   status, top, doctor, ls, show, now, cancel, outcomes, breaker, replay, dlq (but not dlq import), streams ls.
 
 dlq import and streams replicate write to the streams themselves: run them as the daemon's user.
 
