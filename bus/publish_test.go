@@ -161,7 +161,8 @@ func TestPublishIsBounded(t *testing.T) {
 
 func TestPublishWithoutServer(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
+	// At another port a server of another test could take its place.
+	server, err := embedded.Start(embedded.Options{Dir: t.TempDir(), Addr: freeAddrs(t, 1)[0]})
 	if err != nil {
 		t.Fatal(err)
 	}

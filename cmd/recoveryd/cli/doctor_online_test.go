@@ -255,7 +255,6 @@ func TestDoctorLooksAtCopies(t *testing.T) {
 		return strings.Contains(copies(), "warn copies: RECOVERY_FAILED, ") && strings.Contains(copies(), "s2 is offline")
 	})
 	servers[1].Stop()
-	servers[1].Stop()
 	eventually(t, "it does not notice that nothing can be stored", func() bool {
 		got := copies()
 		return strings.Contains(got, "fail copies: RECOVERY_FAILED, ") || strings.Contains(got, "fail jetstream: JetStream does not answer")

@@ -34,15 +34,16 @@ func makeStreams(t *testing.T, url string, c bus.Config) {
 func threeServers(t *testing.T) (urls string, servers []*embedded.Server) {
 	t.Helper()
 	var all []string
-	peers, err := embedded.FreeAddrs(3)
+	addrs, err := embedded.FreeAddrs(6) // some tests stop a server: no other may take its place
 	if err != nil {
 		t.Fatal(err)
 	}
+	peers := addrs[:3]
 	dir := t.TempDir()
 	for i, addr := range peers {
 		name := "s" + string(rune('0'+i))
 		s, err := embedded.Start(embedded.Options{
-			Name: name, Dir: filepath.Join(dir, name), Cluster: &embedded.Cluster{Name: "test", Addr: addr, Peers: peers},
+			Name: name, Dir: filepath.Join(dir, name), Addr: addrs[3+i], Cluster: &embedded.Cluster{Name: "test", Addr: addr, Peers: peers},
 		})
 		if err != nil {
 			t.Fatal(err)
