@@ -20,16 +20,14 @@ const (
 	daemonAway  = time.Minute      // how long a daemon may be away while its job is followed
 )
 
-// errLeft: the operator does not want to follow the job any more.
+// errLeft: the operator does not want to look on any more.
 var errLeft = errors.New("no longer followed")
 
-// followJob shows how far a job is until it rests. The job is the daemon's: it goes on when
-// nobody follows it any more.
-func (a *App) followJob(ctx context.Context, c *client, id string, total int64, asJSON bool) error {
+// untilLeft is ctx until a signal comes, with errLeft as the cause, or the connection ends
+// for good.
+func (a *App) untilLeft(ctx context.Context, c *client) (_ context.Context, stop func()) {
 	signals, stopSignals := a.Signals()
-	defer stopSignals()
 	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
 	go func() {
 		select {
 		case <-signals:
@@ -39,6 +37,17 @@ func (a *App) followJob(ctx context.Context, c *client, id string, total int64, 
 		case <-ctx.Done():
 		}
 	}()
+	return ctx, func() {
+		leave(nil)
+		stopSignals()
+	}
+}
+
+// followJob shows how far a job is until it rests. The job is the daemon's: it goes on when
+// nobody follows it any more.
+func (a *App) followJob(ctx context.Context, c *client, id string, total int64, asJSON bool) error {
+	ctx, stop := a.untilLeft(ctx, c)
+	defer stop()
 	bar := a.newJobBar(total)
 	defer bar.stop()
 	raw, j, err := c.watch(ctx, id, bar.tell)

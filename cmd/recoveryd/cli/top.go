@@ -48,24 +48,13 @@ func (a *App) watch(ctx context.Context, o watching) error {
 	if o.every < leastEvery {
 		return &exit{code: exitUsage, err: fmt.Errorf("--every: %s is less than %s", o.every, leastEvery)}
 	}
-	signals, stopSignals := a.Signals()
-	defer stopSignals()
 	client, err := a.dial()
 	if err != nil {
 		return err
 	}
 	defer client.end()
-	ctx, leave := context.WithCancelCause(ctx)
-	defer leave(nil)
-	go func() {
-		select {
-		case <-signals:
-			leave(errLeft)
-		case err := <-client.closed:
-			leave(err)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, stop := a.untilLeft(ctx, client)
+	defer stop()
 	pictures := a.pictures(o)
 	defer pictures.end()
 	if err := client.look(ctx, o, pictures); err != nil && !errors.Is(err, errLeft) && !errors.Is(err, context.Canceled) {
