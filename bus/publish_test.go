@@ -143,7 +143,7 @@ func TestTenThousandInFlight(t *testing.T) {
 
 func TestPublishIsBounded(t *testing.T) {
 	t.Parallel()
-	b, nc := start(t, func(c *bus.Config) { c.MaxInFlight, c.PublishTimeout = 3, 100*time.Millisecond })
+	b, nc := start(t, func(c *bus.Config) { c.MaxInFlight, c.PublishTimeout = 3, time.Second })
 	if _, err := nc.SubscribeSync("heard"); err != nil {
 		t.Fatal(err)
 	}

@@ -81,6 +81,7 @@ func Story() []Scene {
 			Want: Counts{Reported: 40, Redelivered: 40, Recovered: 40, Held: 40, Attempts: 2},
 			policy: func(beat time.Duration, p *schemas.PolicySpec) {
 				p.Breaker.ResetTimeout = text(3 * beat)
+				p.Retry.InitialDelay = text(3 * beat) // the breaker must open before the first is due, on a slow machine too
 			},
 			work: func(try attempt) error {
 				if try.down {
