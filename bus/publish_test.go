@@ -49,7 +49,7 @@ func TestPublishDuplicate(t *testing.T) {
 
 func TestPublishRefused(t *testing.T) {
 	t.Parallel()
-	b, nc := start(t, func(c *bus.Config) { c.PublishTimeout = 200 * time.Millisecond })
+	b, nc := start(t, func(c *bus.Config) { c.PublishTimeout = 2 * time.Second })
 	js := jetStream(t, nc)
 	for _, c := range []jetstream.StreamConfig{
 		{Name: "BYTES", Subjects: []string{"bytes"}, Discard: jetstream.DiscardNew, MaxBytes: 100},
