@@ -119,6 +119,7 @@ func (s *shard) await(it *item, ack schemas.Ack) {
 		success: schemas.Success{
 			Subject: it.work.Subject, Intake: it.target, ID: it.work.ID, Attempt: it.attempt, Delivery: it.number, Replay: it.work.Replay,
 			Generation: it.generation, Fallback: schemas.NoFallback, Probe: it.probe, FirstFailedAt: it.work.FirstFailedAt, Sealed: true,
+			Trace: schemas.Traceparent(it.work.Header),
 		},
 	})
 }
@@ -178,7 +179,8 @@ func (s *shard) tellRecovered(now time.Time, a *awaited) {
 		return
 	}
 	o := recoveredOutcome(p, a.key, &a.success, string(strategies.EvidenceAck))
-	s.observe(Event{Kind: EventOutcome, At: now, Policy: p.Name, Outcome: &o, Subject: o.Subject, ID: o.ID, Elapsed: max(0, now.Sub(a.success.FirstFailedAt))})
+	s.observe(Event{Kind: EventOutcome, At: now, Policy: p.Name, Outcome: &o, Subject: o.Subject, ID: o.ID, Trace: a.success.Trace,
+		Elapsed: max(0, now.Sub(a.success.FirstFailedAt))})
 	m := s.subjects.OutcomeMessage(&o, &schemas.Work{FirstFailedAt: a.success.FirstFailedAt}, now)
 	s.publishEvent(now, m)
 }

@@ -37,6 +37,8 @@ type Event struct {
 	Delay    time.Duration // decided, of a scheduled retry
 	Lateness time.Duration // due to PubAck, of a release
 	Elapsed  time.Duration // first failure to terminal outcome
+	FailedAt time.Time     // of the work that an outcome is about, the last time
+	Trace    string        // its traceparent, if it has one
 	Result   string        // of a probe or a release
 	Count    int64         // of letters
 	Op       string        // what was tried, of a fault

@@ -239,7 +239,8 @@ func (s *shard) moved(now time.Time, it *item, ack schemas.Ack) {
 // conclude tells an outcome, then settles the source.
 func (s *shard) conclude(now time.Time, it *item, kind string) {
 	o := it.outcome(kind)
-	e := Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: &o, Subject: o.Subject, ID: o.ID, Lateness: it.lateness}
+	e := Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: &o, Subject: o.Subject, ID: o.ID, Lateness: it.lateness,
+		FailedAt: it.work.LastFailedAt, Trace: schemas.Traceparent(it.work.Header)}
 	if schemas.Terminal(kind) {
 		e.Elapsed = max(0, now.Sub(it.work.FirstFailedAt))
 	}

@@ -36,6 +36,7 @@ func (f *skip) Error() string { return f.why + ": " + f.detail }
 type act struct {
 	messages []schemas.Message
 	outcome  *schemas.Outcome    // nil for an edit
+	trace    string              // traceparent of the work
 	target   string              // of a replay
 	edited   *schemas.DeadLetter // what the letter became before it was stored or sent
 	key      breakerKey          // of a replay to the letter's own subject
@@ -65,7 +66,7 @@ func (e *Engine) discard(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 		o.ID, o.Subject = fmt.Sprintf("dead-letter-%d", l.Stored.Sequence), l.Filed
 	}
 	m := e.Subjects.OutcomeMessage(&o, &l.Work, e.clock.Now())
-	return act{messages: []schemas.Message{m}, outcome: &o}, nil
+	return act{messages: []schemas.Message{m}, outcome: &o, trace: schemas.Traceparent(l.Header)}, nil
 }
 
 func (e *Engine) edit(j *deadletter.Job, edit *deadletter.Edit, l *deadletter.Letter) (act, error) {
@@ -128,7 +129,7 @@ func (e *Engine) replay(j *deadletter.Job, l *deadletter.Letter) (act, error) {
 	case j.Key != "" && (p.Name != j.Policy || p.BreakerKey(&l.Work) != j.Key):
 		return act{}, &skip{whyOtherKey, "its breaker is another one"}
 	}
-	a := act{target: p.Target(&l.Work), key: breakerKey{p.Name, p.BreakerKey(&l.Work)}, breaks: !p.Breaker.Disabled}
+	a := act{target: p.Target(&l.Work), trace: schemas.Traceparent(l.Header), key: breakerKey{p.Name, p.BreakerKey(&l.Work)}, breaks: !p.Breaker.Disabled}
 	w := l.Work
 	if r.To != "" && r.To != l.Subject {
 		if !p.MayReplayTo(r.To) {

@@ -203,5 +203,5 @@ func (x *run) tellOutcome(a act, r acted) {
 	if o == nil || r.repeated {
 		return
 	}
-	x.e.observer.Observe(Event{Kind: EventOutcome, At: x.e.clock.Now(), Policy: o.Policy, Outcome: o, Subject: o.Subject, ID: o.ID})
+	x.e.observer.Observe(Event{Kind: EventOutcome, At: x.e.clock.Now(), Policy: o.Policy, Outcome: o, Subject: o.Subject, ID: o.ID, Trace: a.trace})
 }

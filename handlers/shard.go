@@ -271,7 +271,8 @@ func (s *shard) proceed(now time.Time, it *item, o *schemas.Outcome) {
 		}
 		delay := it.due.Sub(it.work.LastFailedAt)
 		o.Kind, o.DueAt, o.DelayMS, o.Reason = schemas.KindScheduled, it.due.UTC().Format(time.RFC3339Nano), delay.Milliseconds(), ""
-		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: o, Delay: delay, Subject: o.Subject, ID: o.ID})
+		s.observe(Event{Kind: EventOutcome, At: now, Policy: it.policyName(), Outcome: o, Delay: delay, Subject: o.Subject, ID: o.ID,
+			FailedAt: it.work.LastFailedAt, Trace: schemas.Traceparent(it.work.Header)})
 		if schemas.Published(it.policy.Outcomes, o.Kind) {
 			it.untold, it.stage = o, stageAnnouncing
 			s.tell(now, it)

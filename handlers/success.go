@@ -116,7 +116,7 @@ func (e *Engine) recovered(now time.Time, p *Policy, k breakerKey, success *sche
 		}
 		if !ack.Duplicate {
 			e.observer.Observe(Event{Kind: EventOutcome, At: now, Policy: p.Name, Outcome: &o, Subject: o.Subject, ID: o.ID,
-				Elapsed: max(0, now.Sub(success.FirstFailedAt))})
+				Trace: success.Trace, Elapsed: max(0, now.Sub(success.FirstFailedAt))})
 		}
 		done(true)
 	})

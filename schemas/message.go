@@ -118,6 +118,18 @@ type Report struct {
 	Settle func()
 }
 
+// Traceparent is the span that a message belongs to, as W3C Trace Context writes it; "" if it
+// belongs to none. Some libraries write the name of the header as HTTP does.
+func Traceparent(h Header) string {
+	if v := h["traceparent"]; len(v) > 0 {
+		return v[0]
+	}
+	if v := h["Traceparent"]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
 // travels says whether a header of the original message may be copied to another one:
 // every Nats-* header changes what the server does with the message that carries it
 // (Nats-Rollup purges, Nats-Msg-Id makes it vanish as a duplicate), and the others are

@@ -17,6 +17,7 @@ type Success struct {
 	FirstFailedAt time.Time
 	Sealed        bool // it is the success of a redelivery; else of work that never failed, for rates only
 	Faults        []string
+	Trace         string // traceparent of the work, if it has one
 }
 
 // Success reads a stored success report.
@@ -32,6 +33,7 @@ func (r *Reader) Success(m *Stored) (Success, error) {
 	return Success{
 		Subject: f.Subject, Intake: subject, ID: f.ID, Attempt: f.Attempt, Delivery: f.Delivery, Replay: f.Replay, Generation: f.Generation,
 		Fallback: f.Fallback, Probe: f.Probe, At: f.At, FirstFailedAt: f.FirstFailedAt, Sealed: f.Sealed, Faults: f.Faults,
+		Trace: Traceparent(m.Header),
 	}, nil
 }
 

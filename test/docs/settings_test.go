@@ -25,6 +25,11 @@ func settings(p *page) {
 	p.line("The connection is that of NATS tools: `NATS_URL`, `NATS_CONTEXT`, `NATS_CREDS`, `NATS_NKEY`, `NATS_USER`, `NATS_PASSWORD`,")
 	p.line("`NATS_TOKEN`, `NATS_CERT`, `NATS_KEY`, `NATS_CA`, or the [flags of every command](#commands).")
 	p.line("")
+	p.line("Traces are sent to an OpenTelemetry collector by OTLP over HTTP if `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_TRACES_EXPORTER=otlp`)")
+	p.line("is set; headers, certificates, sampler and batches are those of the other standard `OTEL_*` variables. Each outcome is a span")
+	p.line("`recovery <kind>` from the last failure to the outcome, in the trace of the message's `traceparent`, else in one of its id. What")
+	p.line("is more than the queue holds (`OTEL_BSP_MAX_QUEUE_SIZE`) is dropped: set a sampler where thousands fail each second.")
+	p.line("")
 }
 
 // schema is as much of a JSON Schema as the reference shows.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/recoveryd/recoveryd/cmd/recoveryd/config"
 	"github.com/recoveryd/recoveryd/cmd/recoveryd/daemon"
+	"github.com/recoveryd/recoveryd/cmd/recoveryd/tracing"
 )
 
 func (a *App) run() *cobra.Command {
@@ -22,7 +24,8 @@ func (a *App) run() *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon",
 		Long: `Run the daemon until SIGTERM or SIGINT; a second signal ends it at once.
-Settings come from the environment, see recoveryd config --reference.`,
+Settings come from the environment, see recoveryd config --reference. Traces are sent where the
+variables OTEL_* of OpenTelemetry say.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := a.settings()
@@ -55,12 +58,16 @@ func (a *App) serve(ctx context.Context, settings *config.Config, started func(*
 	if err := a.connection().Validate(); err != nil && !settings.Embedded {
 		return &exit{code: exitUsage, err: err}
 	}
+	traces, err := tracing.Read(a.Environ)
+	if err != nil {
+		return &exit{code: exitUsage, err: fmt.Errorf("the environment has faults\n%w", err)}
+	}
 	log := a.logger(settings)
 	for _, w := range settings.Warnings() {
 		log.Warn().Msg(w)
 	}
 	d, err := daemon.Start(ctx, daemon.Options{
-		Config: settings, Connection: a.connection(), Version: a.Version, Instance: instance(), Log: log,
+		Config: settings, Connection: a.connection(), Version: a.Version, Instance: instance(), Log: log, Traces: traces,
 	})
 	if err != nil {
 		return startError(err)

@@ -147,7 +147,8 @@ func TestTranscripts(t *testing.T) {
 			"policy explain orders.new -H novalue", "policy explain orders.new --file testdata/broken.yaml", "policy explain orders.new --file testdata/narrow.yaml",
 			"policy explain payments.card --class permanent --file testdata/narrow.yaml",
 		}},
-		"show": {nil, []string{"policy show", "policy show --file testdata/narrow.yaml --json"}},
+		"traces": {[]string{"OTEL_TRACES_EXPORTER=console", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4317"}, []string{"run"}},
+		"show":   {nil, []string{"policy show", "policy show --file testdata/narrow.yaml --json"}},
 		"test": {nil, []string{
 			"policy test testdata/cases.yaml --file testdata/policy.yaml", "policy test testdata/wrong.yaml --file testdata/policy.yaml",
 			"policy test testdata/wrong.yaml --file testdata/policy.yaml --json", "policy test testdata/policy.yaml", "policy test testdata/none.yaml",

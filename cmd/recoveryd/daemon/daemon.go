@@ -17,6 +17,7 @@ import (
 	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/cmd/recoveryd/config"
 	"github.com/recoveryd/recoveryd/cmd/recoveryd/policyfile"
+	"github.com/recoveryd/recoveryd/cmd/recoveryd/tracing"
 	"github.com/recoveryd/recoveryd/handlers"
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -27,6 +28,7 @@ type Options struct {
 	Connection bus.Options // who and where; name, retry and events are the daemon's
 	Version    string
 	Instance   string // names this replica to the others
+	Traces     tracing.Settings
 	Log        zerolog.Logger
 }
 
@@ -62,6 +64,7 @@ type Daemon struct {
 	bus      *bus.Bus
 	stores   stores
 	tally    tally
+	traces   *tracing.Tracing // nil without
 	stack    teardown
 	started  time.Time
 
@@ -89,7 +92,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	for _, part := range []struct {
 		name Part
 		up   func() error
-	}{{PartMetrics, d.measure}, {PartPolicy, d.loadPolicies}, {PartServer, d.embed}, {PartHTTP, d.listen}, {PartConnection, d.connect}} {
+	}{{PartMetrics, d.measure}, {PartTraces, d.trace}, {PartPolicy, d.loadPolicies}, {PartServer, d.embed}, {PartHTTP, d.listen}, {PartConnection, d.connect}} {
 		if err := part.up(); err != nil {
 			d.cancel(err)
 			return nil, errors.Join(&StartError{Part: part.name, Err: err}, d.tearDown(ctx))
@@ -116,6 +119,7 @@ type Part string
 // Parts in the order in which they start.
 const (
 	PartMetrics    Part = "metrics"
+	PartTraces     Part = "traces"
 	PartPolicy     Part = "policies"
 	PartServer     Part = "embedded server"
 	PartHTTP       Part = "HTTP"

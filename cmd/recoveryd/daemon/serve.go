@@ -171,7 +171,7 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 	engine, err := handlers.New(handlers.Config{
 		Bus: d.bus, Dead: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
 		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance, Version: d.Version, Leases: leases,
-		Observer: handlers.Observers{d.metrics, d.events, d.recent, &d.tally}, Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
+		Observer: d.observers(), Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
 	})
 	if err != nil {
 		return err
