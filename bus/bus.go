@@ -112,6 +112,7 @@ type Bus struct {
 	replicated bool   // more than one replica: direct gets may be stale
 	advisories string // the stream that records advisories
 	level      int    // API level of the server
+	domain     string // of JetStream, as the server names it
 	buckets    map[string]jetstream.KeyValue
 }
 

@@ -49,6 +49,7 @@ const (
 	codeWrongSequence  = 10071
 	codeNoCluster      = 10074
 	codeStoreFailed    = 10077
+	codeHeaderTooLarge = 10097
 	codeInProcess      = 10158
 	codeWrongSequenceR = 10164 // on replicated streams
 )
@@ -60,7 +61,7 @@ func serverError(e *jetstream.APIError) error {
 		return fmt.Errorf("%w: %w", schemas.ErrNotFound, e)
 	case codeWrongSequence, codeWrongSequenceR:
 		return fmt.Errorf("%w: %w", schemas.ErrConflict, e)
-	case codeTooLarge:
+	case codeTooLarge, codeHeaderTooLarge:
 		return fmt.Errorf("%w: %w", schemas.ErrTooLarge, e)
 	case codeNoResources, codeAccountLimit, codeStorageLimit:
 		return fmt.Errorf("%w: %w", schemas.ErrStoreFull, e)

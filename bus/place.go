@@ -10,9 +10,10 @@ import (
 // place is where a delivered message is in its stream and consumer, as the subject for
 // its acknowledgement tells.
 type place struct {
-	stream   uint64 // sequence in the stream
-	consumer uint64 // sequence among the consumer's deliveries
-	time     time.Time
+	delivered uint64 // how often it was delivered
+	stream    uint64 // sequence in the stream
+	consumer  uint64 // sequence among the consumer's deliveries
+	time      time.Time
 }
 
 // readPlace reads $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer
@@ -38,5 +39,5 @@ func readPlace(reply string) (place, error) {
 			return place{}, fmt.Errorf("%q is no subject of an acknowledgement", reply)
 		}
 	}
-	return place{stream: numbers[1], consumer: numbers[2], time: time.Unix(0, int64(numbers[3]))}, nil
+	return place{delivered: numbers[0], stream: numbers[1], consumer: numbers[2], time: time.Unix(0, int64(numbers[3]))}, nil
 }

@@ -121,6 +121,7 @@ type reported struct {
 	header  nats.Header
 	body    []byte
 	origin  schemas.Origin
+	at      time.Time // when it failed; zero = now
 }
 
 func (r *Reporter) failed(ctx context.Context, w reported, cause error) (id string, err error) {
@@ -131,7 +132,11 @@ func (r *Reporter) failed(ctx context.Context, w reported, cause error) (id stri
 		return fault(fmt.Errorf("it could never be redelivered: %w", err))
 	}
 	m := &nats.Msg{Subject: r.subjects.Failed(w.subject), Header: echo(w.header), Data: w.body}
-	m.Header.Set(schemas.HeaderOccurredAt, time.Now().UTC().Format(time.RFC3339Nano))
+	at := w.at
+	if at.IsZero() {
+		at = time.Now()
+	}
+	m.Header.Set(schemas.HeaderOccurredAt, at.UTC().Format(time.RFC3339Nano))
 	describe(m.Header, cause)
 	stamp(m.Header, w.origin)
 	id = r.id(w, m.Header)

@@ -73,7 +73,7 @@ func (b *Bus) checkServer(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
-	b.level = account.API.Level
+	b.level, b.domain = account.API.Level, account.Domain
 	b.mu.Unlock()
 	return b.tooOld(account.API.Level)
 }
