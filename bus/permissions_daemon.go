@@ -12,6 +12,7 @@ type DaemonAccess struct {
 	Targets []string          // patterns of the subjects that its policies send work to
 	Asked   []string          // those of them that are requests: it reports their failures itself
 	Acks    []schemas.AckSpec // consumers whose acknowledgements it hears
+	Watched []schemas.Watch   // consumers whose messages it recovers when they give them up; a name may be *
 	Askers  string            // prefix of the inboxes of those who ask it; "" = _INBOX
 }
 
@@ -24,6 +25,7 @@ func (a Access) Daemon(d DaemonAccess) Permissions {
 	a.tell(&p.Publish)
 	a.send(&p.Publish, d)
 	a.hearAcks(&p, d.Acks)
+	a.recoverFor(&p.Publish, d.Watched)
 	p.Publish.allow("ask other daemons", a.peers())
 	p.Publish.allow("answer other daemons", a.inbox())
 	if askers := cmp.Or(d.Askers, standardInbox) + ".>"; askers != a.inbox() {
@@ -65,6 +67,9 @@ func (a Access) read(r *Rules) {
 	shared := a.stream(succeeded) + "." + owner
 	r.allow("share reports of success with other daemons",
 		slices.Concat(a.api("CONSUMER.CREATE", shared), a.api("CONSUMER.MSG.NEXT", shared), answerTo("ACK", shared))...)
+	given := a.stream(advisories) + "." + owner
+	r.allow("read which messages consumers gave up",
+		slices.Concat(a.api("CONSUMER.CREATE", given), a.api("CONSUMER.MSG.NEXT", given), answerTo("ACK", given))...)
 }
 
 // tell is to write to its own streams and buckets.
@@ -88,7 +93,7 @@ func (a Access) send(r *Rules, d DaemonAccess) {
 	prefix := a.Subjects.Prefix
 	unused := slices.Concat([]string{prefix + ".intake.>", prefix + ".succeeded.>", "$SYS.>"},
 		a.api("STREAM.DELETE", "*"), a.api("STREAM.RESTORE", "*"), a.api("STREAM.SNAPSHOT", "*"))
-	if len(asked) == 0 {
+	if len(asked) == 0 && len(d.Watched) == 0 {
 		unused = append(unused, prefix+".failed.>")
 	}
 	r.allow("deliver work to where the policies say", targets...)
@@ -111,6 +116,25 @@ func (a Access) hearAcks(p *Permissions, acks []schemas.AckSpec) {
 	}
 	p.Publish.allow("look at the consumers whose acknowledgements are the evidence of success", look...)
 	p.Subscribe.allow("hear of their acknowledgements", hear...)
+}
+
+// recoverFor is to report messages that consumers give up, and to settle them. On which
+// subjects they are only their streams tell.
+func (a Access) recoverFor(r *Rules, watched []schemas.Watch) {
+	var look, read, settle []string
+	for _, w := range watched {
+		consumer := w.Stream + "." + w.Consumer
+		look = append(look, slices.Concat(a.api("STREAM.INFO", w.Stream), a.api("CONSUMER.INFO", consumer))...)
+		read = append(read, a.api("STREAM.MSG.GET", w.Stream)...)
+		settle = append(settle, "$JS.ACK."+consumer+".>")
+	}
+	if len(watched) == 0 {
+		return
+	}
+	r.allow("look at the consumers that are watched, and their streams", look...)
+	r.allow("read what they gave up", read...)
+	r.allow("report it as failed", a.Subjects.Failed(">"))
+	r.allow("settle it in their name", settle...)
 }
 
 // Wide says whether a pattern matches requests to the server, too.

@@ -35,6 +35,7 @@ func (e *Engine) endpoints(which func(endpoint) APIFunc) map[string]APIFunc {
 		all["breaker."+verb] = atOwner(e, "breaker."+verb, e.shardOfBreaker, e.operator(verb))
 	}
 	e.addDead(all)
+	e.addWatch(all)
 	chosen := map[string]APIFunc{}
 	for name, p := range all {
 		chosen[name] = which(p)

@@ -13,8 +13,13 @@ import (
 
 // Config is what an Engine needs. Zero values take the defaults named.
 type Config struct {
-	Bus      Bus
-	Dead     DeadStore // nil = dead letters are stored, but not shown or replayed
+	Bus  Bus
+	Dead DeadStore // nil = dead letters are stored, but not shown or replayed
+
+	Advisories   AdvisoryStore // nil = what consumers give up is not recovered
+	AdvisoryMode string        // off, watch, all; "" = watch
+	SweepEvery   time.Duration // between two looks for messages whose advisory was lost; 0 = 1 minute
+
 	Subjects schemas.Subjects
 	Policies *Policies
 	SealKey  []byte
@@ -54,6 +59,14 @@ func (c Config) Validate() error {
 	}
 	if c.Memory < 0 || c.Memory > 0 && c.Memory < 1<<20 {
 		bad("Memory", fmt.Sprintf("%d bytes are less than 1 MiB", c.Memory))
+	}
+	switch c.AdvisoryMode {
+	case "", AdvisoriesOff, AdvisoriesWatch, AdvisoriesAll:
+	default:
+		bad("AdvisoryMode", fmt.Sprintf("%q is none of off, watch, all", c.AdvisoryMode))
+	}
+	if c.SweepEvery < 0 {
+		bad("SweepEvery", "is negative")
 	}
 	return errors.Join(faults...)
 }
@@ -95,6 +108,12 @@ func New(c Config) (*Engine, error) {
 	if c.Grace == 0 {
 		c.Grace = 8 * time.Second
 	}
+	if c.AdvisoryMode == "" {
+		c.AdvisoryMode = AdvisoriesWatch
+	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = sweepAfter
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -134,6 +153,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.alone(ctx, &wg, "refused", "refused letters", e.boundRefused)
 	if e.Dead != nil {
 		e.alone(ctx, &wg, "replay", "replay jobs", e.runJobs)
+	}
+	if e.Advisories != nil && e.AdvisoryMode != AdvisoriesOff {
+		e.alone(ctx, &wg, "advisories", opAdvisories, e.readAdvisories)
 	}
 	err = e.leases.Run(ctx, e.about, e.own)
 	wg.Wait()

@@ -22,6 +22,7 @@ const (
 	EventAlarm                      // something happened that must not; Err says what
 	EventJob                        // a job over dead letters began or rests; Source says its kind, Result its state
 	EventReplay                     // something became of Count replayed letters; Result says what
+	EventAdvisory                   // a consumer gave a message up; Source says how that is known, Result what became of it
 )
 
 // Event is one thing that happened. It is made once and then logged, counted and published
@@ -33,7 +34,7 @@ type Event struct {
 	Policy   string
 	Outcome  *schemas.Outcome
 	Breaker  *schemas.BreakerEvent
-	Source   string        // of a failure: intake, handover, advisory
+	Source   string        // of a failure: intake; of an advisory: its kind, or sweep
 	Delay    time.Duration // decided, of a scheduled retry
 	Lateness time.Duration // due to PubAck, of a release
 	Elapsed  time.Duration // first failure to terminal outcome

@@ -58,6 +58,8 @@ func (l *Log) Observe(e Event) {
 		l.line(zerolog.DebugLevel, e).Msg("late outcome")
 	case EventFault:
 		l.fault(e)
+	case EventAdvisory:
+		l.advisory(e)
 	case EventJob:
 		l.line(zerolog.InfoLevel, e).Str("kind", e.Source).Str("state", e.Result).Int64("letters", e.Count).Msg("job")
 	case EventAlarm:
@@ -116,6 +118,19 @@ func (l *Log) breaker(e Event) {
 	w.Int("held", b.Held).Int("opening", b.Level).Int64("generation", b.Generation).Msg("breaker " + strings.ReplaceAll(b.To, "_", " "))
 }
 
+// advisory tells of each message that is lost to recovery. What anybody can bring about by
+// forged advisories is told like a fault: once, and then counted.
+func (l *Log) advisory(e Event) {
+	switch e.Result {
+	case adviceGone:
+		l.line(zerolog.WarnLevel, e).Err(e.Err).Msg("a consumer gave up a message that cannot be read any more")
+	case adviceUnreportable, adviceFailed, adviceRefused, adviceMalformed:
+		l.fault(e)
+	default:
+		l.line(zerolog.DebugLevel, e).Str("source", e.Source).Str("result", e.Result).Msg("advisory")
+	}
+}
+
 func (l *Log) fault(e Event) {
 	key := fault{op: e.Op, subject: e.Subject}
 	if e.Err != nil {
@@ -166,5 +181,12 @@ func (l *Log) tell(e Event, repeated int) {
 	if repeated > 0 {
 		w = w.Int("repeated", repeated)
 	}
-	w.Msg("failed, will be tried again")
+	switch {
+	case e.Kind == EventAdvisory && e.Result == adviceUnreportable:
+		w.Msg("a message that its consumer gave up cannot be reported, it stays in its stream")
+	case e.Kind == EventAdvisory && e.Result != adviceFailed:
+		w.Msg("advisory passed over")
+	default:
+		w.Msg("failed, will be tried again")
+	}
 }

@@ -26,6 +26,8 @@ type Metrics struct {
 	faults      *prometheus.CounterVec   // op
 	alarms      *prometheus.CounterVec   // op
 	replays     *prometheus.CounterVec   // result
+	advisories  *prometheus.CounterVec   // kind, result
+	swept       prometheus.Counter       //
 }
 
 // Results of redeliveries and fallbacks.
@@ -72,11 +74,21 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 		fallbacks:   counters("fallbacks_total", "Fallbacks tried or passed over, by their index.", "policy", "target", "result"),
 		faults:      counters("faults_total", "Operations that failed and are tried again.", "operation"),
 		replays:     counters("replay_messages_total", "Dead letters that jobs replayed, and what became of them.", "result"),
+		advisories:  counters("advisories_total", "Advisories of messages that consumers gave up, and what became of them.", "kind", "result"),
+		swept:       counter("advisory_sweep_found_total", "Messages that a consumer gave up and whose advisory did not come."),
 		alarms:      counters("alarms_total", "Events that must not happen.", "operation"),
 	}
 	for _, result := range replayResults {
 		m.replays.WithLabelValues(result)
 	}
+	for _, kind := range []string{advisoryMaxDeliveries, advisoryTerminated} {
+		for _, result := range adviceResults {
+			if result != adviceMalformed && (kind == advisoryTerminated || result != adviceDeleted) {
+				m.advisories.WithLabelValues(kind, result)
+			}
+		}
+	}
+	m.advisories.WithLabelValues(advisoryUnknown, adviceMalformed)
 	var faults []error
 	for _, c := range m.collectors() {
 		faults = append(faults, registerer.Register(c))
@@ -87,7 +99,7 @@ func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.failures, m.duplicates, m.redelivered, m.delay, m.lateness, m.duration, m.outcomes,
-		m.transitions, m.probes, m.late, m.fallbacks, m.faults, m.alarms, m.replays,
+		m.transitions, m.probes, m.late, m.fallbacks, m.faults, m.alarms, m.replays, m.advisories, m.swept,
 	}
 }
 
@@ -180,6 +192,8 @@ func (m *Metrics) Observe(e Event) {
 		m.probes.WithLabelValues(policy, e.Result).Inc()
 	case EventReplay:
 		m.replays.WithLabelValues(e.Result).Add(float64(e.Count))
+	case EventAdvisory:
+		m.advisory(e)
 	case EventLate:
 		m.late.Inc()
 	case EventFault:
@@ -189,6 +203,15 @@ func (m *Metrics) Observe(e Event) {
 		}
 	case EventAlarm:
 		m.alarms.WithLabelValues(e.Op).Inc()
+	}
+}
+
+func (m *Metrics) advisory(e Event) {
+	switch {
+	case e.Source != sourceSweep:
+		m.advisories.WithLabelValues(e.Source, e.Result).Inc()
+	case e.Result == adviceReported:
+		m.swept.Inc()
 	}
 }
 

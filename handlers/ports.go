@@ -82,6 +82,22 @@ type Leases interface {
 	Instances() []schemas.InstanceStatus
 }
 
+// AdvisoryStore reads advisories and what they point at, and settles that; package bus
+// implements it on JetStream. What is not there is ErrNotFound.
+type AdvisoryStore interface {
+	// Advisories delivers every advisory until it is settled. state is told when reading
+	// begins (nil) or cannot begin, which is tried again.
+	Advisories(ctx context.Context, on func(schemas.Notice), state func(error)) (stop func(), err error)
+	ConsumerState(ctx context.Context, stream, consumer string) (*schemas.ConsumerState, error)
+	ReadMessage(ctx context.Context, stream string, sequence uint64) (schemas.Stored, error)
+	// NextMessage is the first sequence from one on that fits the filters, 0 if there is none.
+	NextMessage(ctx context.Context, stream string, filters []string, from uint64) (uint64, error)
+	// ReportGivenUp returns when the report is stored; ErrTooLarge if it never can be.
+	ReportGivenUp(ctx context.Context, g *schemas.GivenUp) error
+	// AckFor acknowledges a message in the name of its consumer.
+	AckFor(ctx context.Context, o schemas.Origin) error
+}
+
 // LeaseStore keeps leases of ten seconds; package bus implements it on a bucket.
 type LeaseStore interface {
 	// HoldLease takes a lease (revision 0) or keeps it; ErrConflict: somebody else has it.

@@ -44,6 +44,9 @@ var endpoints = []endpoint{
 	{"breaker.reset", "Ends what an operator decided, and forgets what was counted.", schemas.BreakerRequest{}, schemas.BreakerStatus{}},
 	{"breaker.disable", "Releases everything of a key uncounted, for a time or until it is reset.", schemas.BreakerRequest{}, schemas.BreakerStatus{}},
 	{"breaker.probe", "Has an open breaker probe now.", schemas.BreakerRequest{}, schemas.BreakerStatus{}},
+	{"watch.ls", "Lists the consumers that are watched.", schemas.WatchListRequest{}, schemas.WatchListReply{}},
+	{"watch.add", "Watches a consumer: what it gives up is recovered.", schemas.WatchRequest{}, schemas.WatchStatus{}},
+	{"watch.rm", "Watches a consumer no more.", schemas.WatchRequest{}, schemas.WatchStatus{}},
 }
 
 func controlAPI(t *testing.T, p *page) {

@@ -30,7 +30,7 @@ var fieldMeanings = map[string]string{
 	"state": "State that it is in.", "step": "What happens when it is due.", "stored": "Letters that were stored.", "stored_at": "When it was stored. RFC 3339 with fraction.", "streams": "The streams of recoveryd.",
 	"subject": "Original subject.", "target": "Subject that letters would go to.", "targets": "Where letters would go.", "total": "How many there are in all.", "total_groups": "Groups in all.",
 	"total_letters": "Letters that fit the filter.", "truncated": "Names of headers that were dropped for their size.", "until": "When the operator's act ends. RFC 3339 with fraction.",
-	"updated_at": "When it changed last. RFC 3339 with fraction.", "version": "Version of the replica.", "wanted": "State that an operator asked for.", "why": "Why they are left alone.",
+	"updated_at": "When it changed last. RFC 3339 with fraction.", "version": "Version of the replica.", "wanted": "State that an operator asked for.", "watches": "The watches.", "why": "Why they are left alone.",
 }
 
 func oneOf[T any](values ...T) pairs { return pairs{{"enum", values}} }
@@ -66,5 +66,8 @@ var fieldLimits = map[string]pairs{
 	"JobRequest.sample":         between(0, 20),
 	"JobRequest.body":           {{"maxLength", 4 * (700<<10 + 2) / 3}},
 	"JobNameRequest.id":         {{"minLength", 1}},
+	"WatchListReply.mode":       oneOf("off", "watch", "all"),
+	"WatchRequest.stream":       {{"minLength", 1}, {"maxLength", 255}},
+	"WatchRequest.consumer":     {{"minLength", 1}, {"maxLength", 255}},
 	"DeadImportRequest.letters": {{"maxItems", 1000}},
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -45,6 +46,9 @@ var asked = []struct {
 	{"breaker.disable", schemas.BreakerRequest{Key: "orders.new"}, `"disabled"`},
 	{"breaker.close", schemas.BreakerRequest{Key: "orders.new"}, ""},
 	{"breaker.probe", schemas.BreakerRequest{Key: "orders.new", DryRun: true}, ""},
+	{"watch.add", schemas.WatchRequest{Stream: "ORDERS", Consumer: "worker", Reason: "no code", Actor: "me"}, `"added_at":`},
+	{"watch.ls", schemas.WatchListRequest{}, `"watches":[{`},
+	{"watch.rm", schemas.WatchRequest{Stream: "ORDERS", Consumer: "worker"}, `"exists":true`},
 }
 
 // exported is a letter as an export has it.
@@ -77,6 +81,7 @@ func TestRepliesFitTheirSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	watched(t, nc)
 	unasked, job := map[string]bool{}, ""
 	for _, e := range endpoints {
 		unasked[e.name] = true
@@ -101,6 +106,22 @@ func TestRepliesFitTheirSchemas(t *testing.T) {
 	}
 	for name := range unasked {
 		t.Errorf("%s is not asked: add it to the list", name)
+	}
+}
+
+// watched makes a consumer that gives messages up.
+func watched(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}})
+	if err == nil {
+		_, err = s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestNobodyCanDoMore(t *testing.T) {
 		"daemon": {[]string{
 			"payments.new", "orders", "send", "recovery.intake.0.orders.new", "recovery.failed.orders.new", "recovery.succeeded.orders.new", "recovery.api.v1.status.get",
 			"$JS.API.STREAM.DELETE.RECOVERY_FAILED", "$JS.API.STREAM.PURGE.ORDERS", "$JS.API.STREAM.PURGE.KV_RECOVERY_STATE", "$JS.API.STREAM.CREATE.OTHER",
-			"$JS.API.STREAM.INFO.ORDERS", "$JS.API.CONSUMER.CREATE.ORDERS.x", "$JS.API.CONSUMER.MSG.NEXT.STOCK.book", "$KV.OTHER.x", "$SYS.REQ.SERVER.PING",
+			"$JS.API.STREAM.INFO.ORDERS", "$JS.API.STREAM.MSG.GET.ORDERS", "$JS.ACK.ORDERS.worker.1.1.0.0.0", "$JS.API.CONSUMER.CREATE.ORDERS.x", "$JS.API.CONSUMER.MSG.NEXT.STOCK.book", "$KV.OTHER.x", "$SYS.REQ.SERVER.PING",
 		}, []string{">", "orders.>", "recovery.failed.>", "recovery.ledger.>", "_INBOX.>", "$JS.>"}},
 	} {
 		nc := s.connect(name)

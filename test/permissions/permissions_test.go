@@ -17,9 +17,11 @@ import (
 // is allowed in vain.
 func TestEveryRoleCanDoItsWork(t *testing.T) {
 	t.Parallel()
+	watched := []string{"QUEUE/worker"}
 	t.Run("with the names that recoveryd has by itself", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, policyFile(t))
+		s.watched = watched
 		s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
 		s.tell()
 		s.check("ACK.*.*.", "FC.*.*.")
@@ -28,6 +30,7 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	t.Run("with other names, inboxes of their own, and a domain that is the server's", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, policyFile(t), own...)
+		s.watched = watched
 		s.inbox = map[string]string{"daemon": "_INBOX_daemon", "operator": "_INBOX_operator", "app": "_INBOX_operator"}
 		s.at(serve(t, configure(t, jetStream(t, "hub")+"feature_flags: {js_ack_fc_v2: true}", s.users()...)))
 		s.tell()
@@ -36,6 +39,7 @@ func TestEveryRoleCanDoItsWork(t *testing.T) {
 	t.Run("with a domain behind a leaf node", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t, policyFile(t), own...)
+		s.watched = watched
 		hub := configure(t, jetStream(t, "hub"), user{"leaf", ""})
 		hub.LeafNode.Host, hub.LeafNode.Port = "127.0.0.1", server.RANDOM_PORT
 		at, err := serve(t, hub).Varz(nil)

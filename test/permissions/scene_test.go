@@ -51,6 +51,10 @@ policies:
     subjects: ["bell.*"]
     retry: {initial_delay: 100ms, jitter: none}
     deliver: {mode: core}
+  - name: queued
+    subjects: ["queue.*"]
+    retry: {max_attempts: 2, initial_delay: 100ms, jitter: none}
+    breaker: {disabled: true}
   - name: stock
     subjects: ["stock.*"]
     success_evidence: ack
@@ -75,6 +79,7 @@ type scene struct {
 	config  *config.Config
 	inbox   map[string]string // prefixes that are not the standard one
 	json    bool              // which form the server is given
+	watched []string          // STREAM/CONSUMER
 	app     *nats.Conn
 	js      jetstream.JetStream
 	log     journal
@@ -130,6 +135,11 @@ func (s *scene) args(role string) []string {
 	}
 	if inbox := s.inbox["operator"]; role == "daemon" && inbox != "" {
 		args = append(args, "--operator-inbox", inbox)
+	}
+	for _, name := range s.watched {
+		if role == "daemon" {
+			args = append(args, "--watch", name)
+		}
 	}
 	return args
 }

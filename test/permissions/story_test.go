@@ -194,6 +194,9 @@ func (s *scene) tell() {
 	s.outcome(heard, "mail-1", schemas.KindRecovered)
 	s.outcome(heard, "bell-1", schemas.KindRedelivered)
 
+	t.Log("a consumer that is watched")
+	s.giveUp(heard)
+
 	t.Log("an observer whose consumer is lost, and one with the command line")
 	s.loseConsumers()
 	s.report("orders.order-4", "order-4")
@@ -256,6 +259,40 @@ func (s *scene) services() {
 	if _, err := book.CreateConsumer(s.t.Context(), jetstream.ConsumerConfig{Durable: "book", AckPolicy: jetstream.AckExplicitPolicy, SampleFrequency: "100"}); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// giveUp has a work queue whose messages fail for good: they are dead in the end, without a
+// word of their worker.
+func (s *scene) giveUp(heard map[string]*told) {
+	s.t.Helper()
+	queue, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "QUEUE", Subjects: []string{"queue.*"}, Retention: jetstream.WorkQueuePolicy})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	worker, err := queue.CreateConsumer(s.t.Context(), jetstream.ConsumerConfig{Durable: "worker", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 2})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	consuming, err := worker.Consume(func(m jetstream.Msg) {
+		if err := m.Nak(); err != nil {
+			s.t.Errorf("nak: %v", err)
+		}
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { consuming.Stop(); <-consuming.Closed() }()
+	s.command("operator", "watch", "add", "QUEUE", "worker", "--yes")
+	m := &nats.Msg{Subject: "queue.a", Header: nats.Header{schemas.HeaderID: {"queue-1"}}}
+	if _, err := s.js.PublishMsg(s.t.Context(), m); err != nil {
+		s.t.Fatal(err)
+	}
+	s.outcome(heard, "queue-1", schemas.KindDead)
+	s.eventually("the queue is not empty", func() bool {
+		info, err := queue.Info(s.t.Context())
+		return err == nil && info.State.Msgs == 0
+	})
+	s.command("operator", "watch", "ls")
 }
 
 // commands are those that an operator looks with.

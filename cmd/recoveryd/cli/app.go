@@ -100,7 +100,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or config, 3 partial, 4 cannot connect, 5 re
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
 	a.link.flags(root.PersistentFlags())
 	root.AddCommand(a.run(), a.dev(), a.demo(), a.status(), a.top(), a.outcomes(), a.waitingLs(), a.waitingShow(), a.waitingCancel(), a.waitingNow(), a.dlq(), a.replay(),
-		a.breaker(), a.streams(), a.doctor(), a.policy(), a.permissions(), a.schema(), a.config(), a.versionCommand())
+		a.breaker(), a.watchCommand(), a.streams(), a.doctor(), a.policy(), a.permissions(), a.schema(), a.config(), a.versionCommand())
 	strict(root)
 	return root
 }

@@ -19,6 +19,7 @@ var roles = []string{"daemon", "worker", "observer", "operator"}
 type asked struct {
 	role, file    string
 	subjects      []string
+	watched       []string // STREAM/CONSUMER
 	inbox, askers string
 	asJSON        bool
 }
@@ -32,7 +33,8 @@ func (a *App) permissions() *cobra.Command {
 the server's configuration, with a reason for each group. No server is needed. What is not named is
 denied. Prefixes, domain and shards are those of the environment, as for recoveryd run.
 
-daemon     recoveryd run. It may send work only to where its policies say: print it again when they change.
+daemon     recoveryd run. It may send work only to where its policies say: print it again when they change,
+           and with --watch for each consumer that recoveryd watch ls lists.
 worker     reports failures and successes on its own subjects, and nothing else.
 observer   hears outcomes and changes of breakers, live and from their stream; no payloads.
 operator   status, top, doctor, ls, show, now, cancel, outcomes, breaker, replay, dlq (but not dlq import), streams ls.
@@ -43,7 +45,7 @@ Where a domain is set, each request is named twice: a server of that domain chec
 that only passes it on the other. CONSUMER.CREATE is open at its end as names of consumers are random.
 
 --json prints the same as the value of permissions, without reasons; that, too, can be pasted.`,
-		Example: "  recoveryd permissions daemon --policy policy.yaml --inbox _INBOX_recoveryd\n  recoveryd permissions worker --subject 'orders.>' --subject payments.card",
+		Example: "  recoveryd permissions daemon --policy policy.yaml --inbox _INBOX_recoveryd\n  recoveryd permissions daemon --policy policy.yaml --watch ORDERS/worker\n  recoveryd permissions worker --subject 'orders.>' --subject payments.card",
 		Args:    cobra.ExactArgs(1), ValidArgs: roles,
 		RunE: func(c *cobra.Command, args []string) error {
 			q.role = args[0]
@@ -56,10 +58,28 @@ that only passes it on the other. CONSUMER.CREATE is open at its end as names of
 	f := c.Flags()
 	f.StringArrayVar(&q.subjects, "subject", nil, "of a worker: its subjects, e.g. 'orders.>'; may be repeated")
 	f.StringVar(&q.file, "policy", "", "of a daemon: its policy file (RECOVERYD_POLICY_FILE; else the built-in policy, which serves every subject)")
+	f.StringArrayVar(&q.watched, "watch", nil, "of a daemon: STREAM/CONSUMER that it watches, '*/*' for all; may be repeated")
 	f.StringVar(&q.inbox, "inbox", "_INBOX", "prefix of the user's inboxes")
 	f.StringVar(&q.askers, "operator-inbox", "_INBOX", "of a daemon: prefix of the inboxes of those who ask it")
 	f.BoolVar(&q.asJSON, "json", false, "print JSON")
 	return c
+}
+
+// watches reads the consumers that are watched.
+func (q *asked) watches() (all []schemas.Watch, err error) {
+	for _, s := range q.watched {
+		stream, consumer, ok := strings.Cut(s, "/")
+		if !ok {
+			return nil, fmt.Errorf("--watch: %q is not written as STREAM/CONSUMER", s)
+		}
+		for _, name := range []string{stream, consumer} {
+			if err := schemas.CheckName(name); name != "*" && err != nil {
+				return nil, fmt.Errorf("--watch: %w", err)
+			}
+		}
+		all = append(all, schemas.Watch{Stream: stream, Consumer: consumer})
+	}
+	return all, nil
 }
 
 func (q *asked) check() error {
@@ -69,8 +89,11 @@ func (q *asked) check() error {
 	if q.role != "worker" && len(q.subjects) > 0 {
 		return fmt.Errorf("--subject: only a worker has subjects of its own, not the %s", q.role)
 	}
-	if q.role != "daemon" && (q.file != "" || q.askers != "_INBOX") {
-		return fmt.Errorf("--policy and --operator-inbox are of the daemon, not of the %s", q.role)
+	if q.role != "daemon" && (q.file != "" || q.askers != "_INBOX" || len(q.watched) > 0) {
+		return fmt.Errorf("--policy, --watch and --operator-inbox are of the daemon, not of the %s", q.role)
+	}
+	if _, err := q.watches(); err != nil {
+		return err
 	}
 	if q.role == "worker" && len(q.subjects) == 0 {
 		return errors.New("--subject is missing: name the worker's own subjects, e.g. --subject 'orders.>'")
@@ -140,5 +163,9 @@ func (a *App) daemonPermissions(access bus.Access, q *asked) (bus.Permissions, e
 	if i := slices.IndexFunc(targets, bus.Wide); i >= 0 {
 		fmt.Fprintf(a.Stderr, "a policy sends work to %q: the daemon may then publish nearly anything; name the subjects in the policies\n", targets[i])
 	}
-	return access.Daemon(bus.DaemonAccess{Targets: targets, Asked: policies.Asked(), Acks: policies.Acks(), Askers: q.askers}), nil
+	watched, err := q.watches()
+	if err != nil {
+		return bus.Permissions{}, err
+	}
+	return access.Daemon(bus.DaemonAccess{Targets: targets, Asked: policies.Asked(), Acks: policies.Acks(), Watched: watched, Askers: q.askers}), nil
 }

@@ -122,7 +122,8 @@ func TestTranscripts(t *testing.T) {
 		"reference":     {nil, []string{"config --reference"}},
 		"permissions": {nil, []string{
 			"permissions worker --subject orders.> --subject payments.card", "permissions worker --subject orders.> --json", "permissions observer", "permissions operator",
-			"permissions daemon --policy testdata/narrow.yaml", "permissions daemon --policy testdata/policy.yaml --json", "permissions", "permissions wroker", "permissions worker",
+			"permissions daemon --policy testdata/narrow.yaml", "permissions daemon --policy testdata/policy.yaml --json", "permissions daemon --policy testdata/narrow.yaml --watch ORDERS/worker --watch */* --json",
+			"permissions daemon --watch ORDERS", "permissions daemon --watch a.b/worker", "permissions operator --watch ORDERS/worker", "permissions", "permissions wroker", "permissions worker",
 			"permissions worker --subject >", "permissions worker --subject *.>", "permissions worker --subject $JS.API.>", "permissions worker --subject recovery.failed.>", "permissions worker --subject a..b",
 			"permissions observer --subject orders.>", "permissions operator --policy testdata/policy.yaml", "permissions operator --inbox _INBOX.>", "permissions daemon --policy testdata/broken.yaml",
 		}},

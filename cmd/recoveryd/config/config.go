@@ -35,6 +35,7 @@ type Config struct {
 	OutcomesMaxBytes Bytes            `env:"OUTCOMES_MAX_BYTES" envDefault:"1GiB" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the stream of outcomes; when full, the oldest go"`
 	DeadMaxBytes     Bytes            `env:"DEAD_MAX_BYTES" envDefault:"0" unit:"bytes" range:"1MiB..1PiB" zero:"no limit" doc:"size of the store of dead letters; when full, new letters wait in the ledger"`
 	DeadMaxAge       schemas.Duration `env:"DEAD_MAX_AGE" envDefault:"0s" unit:"duration" range:"1h..36500d" zero:"ever" doc:"how long dead letters are kept"`
+	Advisories       string           `env:"ADVISORIES" envDefault:"watch" unit:"word" oneof:"off watch all" doc:"whose messages are recovered when they reach max_deliver or are terminated: off = nobody's, watch = those of consumers that recoveryd watch lists, all = also those of every other consumer with max_deliver"`
 	JSDomain         string           `env:"JS_DOMAIN" unit:"name" doc:"JetStream domain of the streams"`
 	HTTPAddr         string           `env:"HTTP_ADDR" envDefault:"127.0.0.1:9222" unit:"host:port" doc:"where metrics, health and the console are served; off = nowhere"`
 	HTTPUser         string           `env:"HTTP_USER" unit:"text" doc:"user who may read metrics and console; together with HTTP_PASSWORD"`

@@ -169,7 +169,7 @@ func (d *Daemon) serveOnce(ctx context.Context) error {
 		return err
 	}
 	engine, err := handlers.New(handlers.Config{
-		Bus: d.bus, Dead: d.bus, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
+		Bus: d.bus, Dead: d.bus, Advisories: d.bus, AdvisoryMode: d.Config.Advisories, Subjects: d.subjects, Policies: d.Policies(), SealKey: key, Created: d.bus.Created(), Shards: d.bus.Partitions(),
 		Near: time.Duration(d.Config.Near), Memory: int64(d.Config.MemoryLimit), Instance: d.Instance, Version: d.Version, Leases: leases,
 		Observer: d.observers(), Grace: time.Duration(d.Config.ShutdownTimeout) * 8 / 10,
 	})
