@@ -14,6 +14,8 @@
 //   - feed, follow, intake: the three ways to be told of new messages, built on one
 //     loop that pulls, notices when its consumer is gone, and makes it again.
 //   - state, leases: compare-and-set values.
+//   - advisories: what the server says of messages that consumers gave up; reading and
+//     settling those in streams of the application.
 //
 // Nothing here decides anything about recovery. Nothing is retried silently: a publish
 // or request fails with one of the errors of package schemas, and the caller, who knows

@@ -81,14 +81,14 @@ func (a *adapter) take(ctx context.Context, n schemas.Notice) {
 	} else {
 		v = a.advise(ctx, &said, n.Deliveries > 1)
 	}
-	if v.result == adviceFailed {
-		if ctx.Err() != nil {
-			n.Later(0)
-			return
-		}
-		n.Later(adviceBackoff(n.Deliveries - 1))
-	} else {
+	switch {
+	case v.result != "" && v.result != adviceFailed:
 		n.Settle()
+	case ctx.Err() != nil:
+		n.Later(0)
+		return
+	default:
+		n.Later(adviceBackoff(n.Deliveries - 1))
 	}
 	a.tell(&said, said.kind, v)
 }
@@ -117,8 +117,8 @@ func (a *adapter) advise(ctx context.Context, said *advisory, again bool) advice
 		return v
 	}
 	v = a.recover(ctx, said, state)
-	if v.result == adviceGone && again {
-		return advice{result: adviceRepeated} // it was reported, and the word on that was lost
+	if v.result == adviceGone && again && said.kind == advisoryMaxDeliveries && state.Retention != schemas.RetentionLimits {
+		return advice{result: adviceRepeated} // it was settled, and the word on that was lost
 	}
 	return v
 }
@@ -144,23 +144,37 @@ func (a *adapter) recover(ctx context.Context, said *advisory, state *schemas.Co
 	case adviceDone:
 		return advice{result: adviceRepeated}
 	case adviceBusy:
-		return advice{adviceFailed, errors.New("it is being reported already")}
+		return advice{} // whoever is at it may fail
 	}
 	v := advice{result: adviceReported}
 	if got == adviceNew {
-		if v = a.report(ctx, said); v.result != adviceReported {
-			a.memory.note(k, adviceNew)
-			return v
+		v = a.report(ctx, said)
+		got = adviceStored
+		if v.result != adviceReported {
+			got = adviceNew
 		}
 	}
+	if v.result == adviceReported {
+		v = a.settle(ctx, said)
+		if v.result == adviceReported {
+			got = adviceDone
+		}
+	}
+	a.memory.note(k, got)
+	if v.result == adviceFailed {
+		a.states.failed(said.consumer, v.why)
+	}
+	return v
+}
+
+// settle takes a reported message off its consumer. What a worker terminated is off already.
+func (a *adapter) settle(ctx context.Context, said *advisory) advice {
 	if said.kind == advisoryMaxDeliveries {
 		if err := a.store.AckFor(ctx, said.origin()); err != nil {
-			a.memory.note(k, adviceStored)
 			return advice{adviceFailed, err}
 		}
 	}
-	a.memory.note(k, adviceDone)
-	return v
+	return advice{result: adviceReported}
 }
 
 // report publishes the report of a message as its worker would have done.
@@ -196,6 +210,9 @@ func (a *advisory) whyGone() string {
 
 // tell observes what became of an advisory, or of what a sweep found.
 func (a *adapter) tell(said *advisory, source string, v advice) {
+	if v.result == "" {
+		return
+	}
 	e := Event{Kind: EventAdvisory, At: a.e.clock.Now(), Source: source, Result: v.result, Op: "recover what a consumer gave up", Err: v.why}
 	if said.sequence > 0 {
 		e.ID = fmt.Sprintf("%s/%s:%d", said.consumer.stream, said.consumer.name, said.sequence)

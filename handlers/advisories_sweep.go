@@ -93,8 +93,8 @@ func (a *adapter) convict(ctx context.Context, state *schemas.ConsumerState, seq
 	}
 	v := a.recover(ctx, said, state)
 	switch {
-	case ctx.Err() != nil, v.result == adviceGone, v.result == adviceRepeated:
-		// it was settled in the meantime
+	case ctx.Err() != nil, v.result == adviceGone, v.result == adviceRepeated, v.result == "":
+		// it was settled in the meantime, or is about to be
 	default:
 		a.tell(said, sourceSweep, v)
 	}

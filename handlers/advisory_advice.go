@@ -10,7 +10,7 @@ import (
 // What became of an advisory, or of a message that the sweep found.
 const (
 	adviceReported     = "reported"
-	adviceRepeated     = "repeated"     // reported before
+	adviceRepeated     = "repeated"     // reported or settled before
 	adviceUnwatched    = "unwatched"    // of a consumer that nobody watches
 	adviceDeleted      = "deleted"      // the server's word on a message that limits or people removed
 	adviceRefused      = "refused"      // it does not fit what the server says of the consumer now
@@ -24,8 +24,8 @@ var adviceResults = [...]string{
 	adviceReported, adviceRepeated, adviceUnwatched, adviceDeleted, adviceRefused, adviceMalformed, adviceGone, adviceUnreportable, adviceFailed,
 }
 
-// advice is what shall become of an advisory: a result and why, or none and it is to be
-// reported.
+// advice is what shall become of an advisory: a result and why. Of judges none means that it
+// is to be reported, of others that it is to be looked at again.
 type advice struct {
 	result string
 	why    error
@@ -54,8 +54,8 @@ func judgeAdvisory(a *advisory, c *schemas.ConsumerState) advice {
 	case a.kind == advisoryMaxDeliveries && a.deliveries < uint64(c.MaxDeliver):
 		return refuse("%s gives up after %d deliveries, the advisory says %d", a.consumer, c.MaxDeliver, a.deliveries)
 	case a.kind == advisoryMaxDeliveries && c.Redelivered == 0:
-		// The server keeps those given up among the redelivered, whatever their stream.
-		return refuse("%s gave up no message that is not settled", a.consumer)
+		// The server keeps those given up among the redelivered until they are settled.
+		return advice{adviceRepeated, fmt.Errorf("%s gave up no message that is not settled", a.consumer)}
 	}
 	return advice{}
 }

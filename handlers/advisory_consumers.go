@@ -9,11 +9,11 @@ import (
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
-// For how long what was learnt of a consumer is used, and of how many at most. A question
-// without an answer takes ten seconds: it is not asked for each message again.
+// For how long what was learnt of a consumer is used, and of how many at most.
 const (
-	consumerFresh = 2 * time.Second
-	maxConsumers  = 1000
+	consumerFresh  = 2 * time.Second
+	consumerFailed = 10 * time.Second // after an error
+	maxConsumers   = 1000
 )
 
 // consumerStates asks for consumers, once for many messages.
@@ -62,11 +62,32 @@ func (s *consumerStates) get(ctx context.Context, c consumerName, fresh bool) (*
 	return look.state, look.err
 }
 
+// failed has everything else of a consumer fail for a moment, too. A question without an answer
+// takes ten seconds: asked for each message it would keep all others waiting.
+func (s *consumerStates) failed(c consumerName, err error) {
+	if !errors.Is(err, schemas.ErrTimeout) {
+		return
+	}
+	l := &consumerLook{over: make(chan struct{}), ended: s.now(), err: err}
+	close(l.over)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[c] = l
+}
+
 func (l *consumerLook) usable(now time.Time, fresh bool) bool {
 	select {
 	case <-l.over:
-		return now.Sub(l.ended) <= consumerFresh && (!fresh || l.err != nil)
+		return now.Sub(l.ended) <= l.lasts() && (!fresh || l.err != nil)
 	default:
 		return !fresh
 	}
+}
+
+// lasts is for how long a look counts.
+func (l *consumerLook) lasts() time.Duration {
+	if l.err != nil {
+		return consumerFailed
+	}
+	return consumerFresh
 }

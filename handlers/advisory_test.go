@@ -108,7 +108,8 @@ func TestJudgeAdvisory(t *testing.T) {
 	for name, test := range map[string]struct {
 		advisory func(*advisory)
 		consumer func(*schemas.ConsumerState)
-		refused  string // "" = it is taken
+		refused  string // "" = it is taken, or
+		repeated bool
 	}{
 		"as it should be":            {},
 		"more than max_deliver":      {advisory: func(a *advisory) { a.deliveries = 9 }},
@@ -116,7 +117,7 @@ func TestJudgeAdvisory(t *testing.T) {
 		"raised since":               {consumer: func(c *schemas.ConsumerState) { c.MaxDeliver = 10 }, refused: "gives up after 10"},
 		"terminated earlier":         {advisory: func(a *advisory) { a.kind, a.deliveries = advisoryTerminated, 1 }, consumer: func(c *schemas.ConsumerState) { c.Redelivered = 0 }},
 		"not delivered yet":          {advisory: func(a *advisory) { a.sequence = 8 }, refused: "not delivered"},
-		"nothing is given up":        {consumer: func(c *schemas.ConsumerState) { c.Redelivered = 0 }, refused: "no message that is not settled"},
+		"nothing is given up":        {consumer: func(c *schemas.ConsumerState) { c.Redelivered = 0 }, repeated: true},
 		"without max_deliver":        {consumer: func(c *schemas.ConsumerState) { c.MaxDeliver = -1 }, refused: "--max-deliver"},
 		"without acks":               {consumer: func(c *schemas.ConsumerState) { c.AckPolicy = "none" }, refused: "policy none"},
 		"acks of all before":         {consumer: func(c *schemas.ConsumerState) { c.AckPolicy = "all" }, refused: "policy all"},
@@ -137,7 +138,9 @@ func TestJudgeAdvisory(t *testing.T) {
 		}
 		v := judgeAdvisory(a, c)
 		switch {
-		case test.refused == "" && v.result != "":
+		case test.repeated && v.result != adviceRepeated:
+			t.Errorf("%s: %q %v, want repeated", name, v.result, v.why)
+		case test.refused == "" && !test.repeated && v.result != "":
 			t.Errorf("%s: %s: %v", name, v.result, v.why)
 		case test.refused != "" && (v.result != adviceRefused || !strings.Contains(v.why.Error(), test.refused)):
 			t.Errorf("%s: %q %v, want refused for %q", name, v.result, v.why, test.refused)

@@ -177,16 +177,16 @@ func (l *Log) Sweep() {
 }
 
 func (l *Log) tell(e Event, repeated int) {
-	w := l.line(zerolog.ErrorLevel, e).Str("operation", e.Op).Err(e.Err)
+	level, text := zerolog.ErrorLevel, "failed, will be tried again"
+	switch {
+	case e.Kind == EventAdvisory && e.Result == adviceUnreportable:
+		text = "a message that its consumer gave up cannot be reported, it stays in its stream"
+	case e.Kind == EventAdvisory && e.Result != adviceFailed:
+		level, text = zerolog.WarnLevel, "advisory passed over"
+	}
+	w := l.line(level, e).Str("operation", e.Op).Err(e.Err)
 	if repeated > 0 {
 		w = w.Int("repeated", repeated)
 	}
-	switch {
-	case e.Kind == EventAdvisory && e.Result == adviceUnreportable:
-		w.Msg("a message that its consumer gave up cannot be reported, it stays in its stream")
-	case e.Kind == EventAdvisory && e.Result != adviceFailed:
-		w.Msg("advisory passed over")
-	default:
-		w.Msg("failed, will be tried again")
-	}
+	w.Msg(text)
 }
