@@ -83,7 +83,7 @@ func (a *adapter) sweep(ctx context.Context, c consumerName, before *suspects) (
 // sweepable says whether a consumer holds messages that it certainly gave up. While some are
 // being delivered the server does not tell them from the others.
 func sweepable(c *schemas.ConsumerState) bool {
-	return !c.Own && unfit(c) == nil && c.Retention == schemas.RetentionWorkQueue && c.AckPending == 0 && c.Redelivered > 0
+	return !c.Own && unfit(c) == nil && c.Retention == schemas.RetentionWorkQueue && c.AckPending == 0 && mayHoldGivenUp(c)
 }
 
 func (a *adapter) convict(ctx context.Context, state *schemas.ConsumerState, sequence uint64) {

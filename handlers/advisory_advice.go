@@ -53,12 +53,15 @@ func judgeAdvisory(a *advisory, c *schemas.ConsumerState) advice {
 		return refuse("%s has not delivered the message yet", a.consumer)
 	case a.kind == advisoryMaxDeliveries && a.deliveries < uint64(c.MaxDeliver):
 		return refuse("%s gives up after %d deliveries, the advisory says %d", a.consumer, c.MaxDeliver, a.deliveries)
-	case a.kind == advisoryMaxDeliveries && c.Redelivered == 0:
-		// The server keeps those given up among the redelivered until they are settled.
+	case a.kind == advisoryMaxDeliveries && !mayHoldGivenUp(c):
 		return advice{adviceRepeated, fmt.Errorf("%s gave up no message that is not settled", a.consumer)}
 	}
 	return advice{}
 }
+
+// mayHoldGivenUp says whether a consumer may hold messages that it gave up. The server keeps
+// them among the redelivered until they are settled, but does not tell with a limit of 1.
+func mayHoldGivenUp(c *schemas.ConsumerState) bool { return c.Redelivered > 0 || c.MaxDeliver == 1 }
 
 // unfit says why the messages that a consumer gives up cannot be recovered.
 func unfit(c *schemas.ConsumerState) error {

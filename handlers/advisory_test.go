@@ -118,6 +118,7 @@ func TestJudgeAdvisory(t *testing.T) {
 		"terminated earlier":         {advisory: func(a *advisory) { a.kind, a.deliveries = advisoryTerminated, 1 }, consumer: func(c *schemas.ConsumerState) { c.Redelivered = 0 }},
 		"not delivered yet":          {advisory: func(a *advisory) { a.sequence = 8 }, refused: "not delivered"},
 		"nothing is given up":        {consumer: func(c *schemas.ConsumerState) { c.Redelivered = 0 }, repeated: true},
+		"a limit of one":             {advisory: func(a *advisory) { a.deliveries = 1 }, consumer: func(c *schemas.ConsumerState) { c.MaxDeliver, c.Redelivered = 1, 0 }},
 		"without max_deliver":        {consumer: func(c *schemas.ConsumerState) { c.MaxDeliver = -1 }, refused: "--max-deliver"},
 		"without acks":               {consumer: func(c *schemas.ConsumerState) { c.AckPolicy = "none" }, refused: "policy none"},
 		"acks of all before":         {consumer: func(c *schemas.ConsumerState) { c.AckPolicy = "all" }, refused: "policy all"},

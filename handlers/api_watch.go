@@ -64,7 +64,7 @@ func (e *Engine) statusOf(w schemas.Watch, c *schemas.ConsumerState) schemas.Wat
 		return s
 	}
 	s.Exists, s.Retention, s.MaxDeliver, s.Waiting, s.AckPending = true, c.Retention, c.MaxDeliver, c.Waiting, c.AckPending
-	if c.AckPending == 0 {
+	if c.AckPending == 0 && c.MaxDeliver > 1 {
 		s.Exhausted = &c.Redelivered
 	}
 	s.Warnings = append(s.Warnings, warnings(c)...)

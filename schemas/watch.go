@@ -114,7 +114,7 @@ type WatchStatus struct {
 	MaxDeliver int      `json:"max_deliver"`         // deliveries after which the consumer gives a message up; -1 = never
 	Waiting    uint64   `json:"waiting"`             // messages that the consumer has not delivered yet
 	AckPending int      `json:"ack_pending"`         // delivered and not acknowledged
-	Exhausted  *int     `json:"exhausted,omitempty"` // given up and not recovered; absent while messages are being delivered, when the server does not tell them apart
+	Exhausted  *int     `json:"exhausted,omitempty"` // given up and not recovered; absent while messages are being delivered and with a max_deliver of 1, when the server does not tell
 	Fault      string   `json:"fault,omitempty"`     // why nothing can be recovered
 	Warnings   []string `json:"warnings"`            // what will not work as expected
 }

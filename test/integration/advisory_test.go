@@ -202,6 +202,40 @@ func TestExhaustedForGood(t *testing.T) {
 	eventually(t, "the queue is empty", func() bool { return r.stored("ORDERS") == 0 })
 }
 
+// With a limit of one the server counts nothing as redelivered, and still all comes back, also
+// what is found by the sweep.
+func TestALimitOfOne(t *testing.T) {
+	t.Parallel()
+	for name, subjects := range map[string]string{"advisory": "orders.>", "sweep": "jobs.>"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := advised(t, "watch")
+			w := r.worker("WORK", subjects, jetstream.WorkQueuePolicy, redelivered)
+			c := w.info().Config
+			c.MaxDeliver = 1
+			if _, err := r.js.UpdateConsumer(t.Context(), "WORK", c); err != nil {
+				t.Fatal(err)
+			}
+			subject := strings.TrimSuffix(subjects, ">") + "x"
+			if name == "sweep" { // nobody watches when it is given up
+				r.publish(subject, "body")
+				eventually(t, "it is given up", func() bool { return r.advices("max_deliveries", "unwatched") == 1 })
+			}
+			r.watchConsumer("WORK", "worker")
+			if name == "advisory" {
+				r.publish(subject, "body")
+			}
+			w.handled.atLeast(t, "the redelivery", 1)
+			eventually(t, "the queue is empty", func() bool { return r.stored("WORK") == 0 })
+			r.settled()
+			source := map[string]string{"advisory": "max_deliveries", "sweep": "sweep"}[name]
+			if r.advices(source, "reported") != 1 || len(w.handled.list()) != 1 {
+				t.Errorf("%d reported by %s, %d deliveries", r.advices(source, "reported"), source, len(w.handled.list()))
+			}
+		})
+	}
+}
+
 // What a worker terminates becomes a letter with its reason where it can still be read; on a
 // work queue it is gone, and that is told.
 func TestTerminatedMessages(t *testing.T) {
