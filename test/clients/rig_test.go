@@ -46,7 +46,7 @@ type rig struct {
 	js  jetstream.JetStream
 }
 
-// newRig serves orders.> with three attempts, 100 ms and 200 ms apart, and success by report.
+// newRig serves orders.> and mail.> with three attempts, 100 ms and 200 ms apart, and success by report.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
@@ -89,13 +89,23 @@ func (r *rig) recover() {
 	}
 	none, delay := "none", schemas.Duration(100*time.Millisecond)
 	p, err := handlers.CompilePolicies(schemas.PolicyDocument{Version: 1, Policies: []schemas.PolicySpec{{
-		Name: "orders", Subjects: []string{"orders.>"}, SuccessEvidence: "report",
+		Name: "orders", Subjects: []string{"orders.>", "mail.>"}, SuccessEvidence: "report",
 		Retry: schemas.RetrySpec{Jitter: &none, InitialDelay: &delay}, Breaker: schemas.BreakerSpec{Disabled: true},
 	}}}, subjects)
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := handlers.New(handlers.Config{Bus: b, Subjects: subjects, Policies: p, SealKey: key, Created: b.Created(), Shards: b.Partitions()})
+	engine, err := handlers.New(handlers.Config{
+		Bus: b, Advisories: b, Subjects: subjects, Policies: p, SealKey: key, Created: b.Created(), Shards: b.Partitions(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoints := map[string]bus.Endpoint{}
+	for name, answer := range engine.API() {
+		endpoints[name] = answer
+	}
+	withdraw, err := b.Serve("test", endpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +113,7 @@ func (r *rig) recover() {
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(ctx) }()
 	t.Cleanup(func() {
+		withdraw()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("engine: %v", err)

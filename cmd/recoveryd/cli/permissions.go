@@ -37,7 +37,8 @@ daemon     recoveryd run. It may send work only to where its policies say: print
            and with --watch for each consumer that recoveryd watch ls lists.
 worker     reports failures and successes on its own subjects, and nothing else.
 observer   hears outcomes and changes of breakers, live and from their stream; no payloads.
-operator   status, top, doctor, ls, show, now, cancel, outcomes, breaker, replay, dlq (but not dlq import), streams ls.
+operator   status, top, doctor, ls, show, now, cancel, outcomes, breaker, watch, replay, dlq (but not dlq
+           import), streams ls.
 
 dlq import and streams replicate write to the streams themselves: run them as the daemon's user.
 
