@@ -6,12 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
 // maxWatches bounds the consumers that are watched: each is looked at by every sweep.
 const maxWatches = 500
+
+// Bounds of looks at consumers for an answer. What the daemon may not ask gets no answer at all.
+const (
+	watchLook  = 5 * time.Second
+	watchLooks = 16 // at the same time
+)
 
 // addWatch adds what is asked about watches; any replica answers.
 func (e *Engine) addWatch(all map[string]endpoint) {
@@ -33,7 +40,7 @@ func (e *Engine) listWatches(ctx context.Context, _ schemas.WatchListRequest) (s
 	}
 	reply.Watches = make([]schemas.WatchStatus, len(all))
 	var wg sync.WaitGroup
-	places := make(chan struct{}, 8)
+	places := make(chan struct{}, watchLooks)
 	for i, w := range all {
 		places <- struct{}{}
 		wg.Go(func() {
@@ -47,7 +54,7 @@ func (e *Engine) listWatches(ctx context.Context, _ schemas.WatchListRequest) (s
 
 // watchStatus says how the consumer of a watch is now, as far as it can be looked at.
 func (e *Engine) watchStatus(ctx context.Context, w schemas.Watch) schemas.WatchStatus {
-	state, err := e.Advisories.ConsumerState(ctx, w.Stream, w.Consumer)
+	state, err := e.lookAtConsumer(ctx, w.Stream, w.Consumer)
 	if err == nil {
 		err = unfit(state)
 	}
@@ -56,6 +63,16 @@ func (e *Engine) watchStatus(ctx context.Context, w schemas.Watch) schemas.Watch
 		s.Fault = err.Error()
 	}
 	return s
+}
+
+func (e *Engine) lookAtConsumer(ctx context.Context, stream, consumer string) (*schemas.ConsumerState, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchLook)
+	defer cancel()
+	state, err := e.Advisories.ConsumerState(ctx, stream, consumer)
+	if errors.Is(err, schemas.ErrTimeout) {
+		err = fmt.Errorf("%w: is the daemon allowed to look at it? see recoveryd permissions daemon --watch %s/%s", err, stream, consumer)
+	}
+	return state, err
 }
 
 func (e *Engine) statusOf(w schemas.Watch, c *schemas.ConsumerState) schemas.WatchStatus {
@@ -102,13 +119,12 @@ func (e *Engine) putWatch(ctx context.Context, q schemas.WatchRequest) (schemas.
 	if err := checkWatch(q); err != nil {
 		return schemas.WatchStatus{}, err
 	}
-	state, err := e.Advisories.ConsumerState(ctx, q.Stream, q.Consumer)
+	state, err := e.lookAtConsumer(ctx, q.Stream, q.Consumer)
 	switch {
 	case errors.Is(err, schemas.ErrNotFound):
 		return schemas.WatchStatus{}, notFound("%v", err)
 	case errors.Is(err, schemas.ErrTimeout):
-		return schemas.WatchStatus{}, &schemas.APIError{Code: 503, Message: fmt.Sprintf(
-			"%v: is the daemon allowed to look at it? see recoveryd permissions daemon --watch %s/%s", err, q.Stream, q.Consumer)}
+		return schemas.WatchStatus{}, &schemas.APIError{Code: 503, Message: err.Error()}
 	case err != nil:
 		return schemas.WatchStatus{}, err
 	case state.Own:

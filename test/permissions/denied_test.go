@@ -94,6 +94,22 @@ func TestTheBuiltInPolicyIsWide(t *testing.T) {
 	}
 }
 
+// A daemon that may not look at a consumer says how it may.
+func TestAConsumerThatTheDaemonMayNotSee(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, policyFile(t))
+	s.at(serve(t, configure(t, jetStream(t, ""), s.users()...)))
+	s.daemon("one")
+	s.stream("ORDERS", "orders.>")
+	_, stderr, code := s.try("operator", "watch", "add", "ORDERS", "worker", "--yes")
+	if code != 1 || !strings.Contains(stderr, "recoveryd permissions daemon --watch ORDERS/worker") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if want := (violation{"daemon", "publish", "$JS.API.STREAM.INFO.ORDERS"}); !slices.Contains(s.server.violations(t), want) {
+		t.Errorf("the server did not tell that %s", want)
+	}
+}
+
 // denied does something, and wants the server to deny it.
 func (s *scene) denied(nc *nats.Conn, want violation, do func() error) {
 	s.t.Helper()

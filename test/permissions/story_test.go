@@ -117,8 +117,18 @@ func (s *scene) reporter(name string) *bus.Reporter {
 	return r
 }
 
-// command runs a command as a user, with a context of the nats tool.
+// command runs a command as a user, which shall succeed.
 func (s *scene) command(user string, args ...string) string {
+	s.t.Helper()
+	stdout, stderr, code := s.try(user, args...)
+	if code != 0 {
+		s.t.Errorf("recoveryd %s: exit %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+// try runs a command as a user, with a context of the nats tool.
+func (s *scene) try(user string, args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
 	file := filepath.Join(s.t.TempDir(), user+".json")
 	data, err := json.Marshal(map[string]string{"url": s.url, "user": user, "password": secret, "inbox_prefix": s.inbox[user]})
@@ -128,11 +138,7 @@ func (s *scene) command(user string, args ...string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	stdout, stderr, code := run(s.t, append([]string{"NATS_CONTEXT=" + file}, s.environ...), args...)
-	if code != 0 {
-		s.t.Errorf("recoveryd %s: exit %d: %s%s", strings.Join(args, " "), code, stdout, stderr)
-	}
-	return stdout
+	return run(s.t, append([]string{"NATS_CONTEXT=" + file}, s.environ...), args...)
 }
 
 // tell has everybody do everything that their roles are there for.
