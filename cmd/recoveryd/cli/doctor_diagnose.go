@@ -20,7 +20,7 @@ func diagnose(f *facts) []finding {
 		return append(all, f.daemons()...)
 	}
 	for _, check := range []func() []finding{
-		f.copies, f.room, f.daemons, f.versions, f.policies, f.clocks, f.ownership, f.faults, f.overdue, f.parked, f.openBreakers, f.deadLetters, f.deliverable,
+		f.copies, f.room, f.daemons, f.versions, f.policies, f.clocks, f.ownership, f.faults, f.overdue, f.parked, f.openBreakers, f.deadLetters, f.deliverable, f.watched,
 	} {
 		all = append(all, check()...)
 	}

@@ -37,4 +37,7 @@ type facts struct {
 	targets    map[string][]string      // streams that store what policies deliver to
 	windows    map[string]time.Duration // of those streams
 	targetsErr error
+
+	watches    *schemas.WatchListReply // nil without a daemon that knows of them
+	watchesErr error
 }

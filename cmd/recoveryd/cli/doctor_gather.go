@@ -45,6 +45,7 @@ func (c *client) gather(ctx context.Context) *facts {
 		func() { within(ctx, lookWithin, func(ctx context.Context) { c.findBreakers(ctx, f) }) },
 		func() { within(ctx, countWithin, func(ctx context.Context) { c.countLetters(ctx, f) }) },
 		func() { within(ctx, countWithin, func(ctx context.Context) { c.findTargets(ctx, f) }) },
+		func() { within(ctx, 2*lookWithin, func(ctx context.Context) { c.findWatches(ctx, f) }) },
 	)
 	return f
 }

@@ -22,6 +22,7 @@ func healthy() *facts {
 		answers: map[string]*schemas.StatusReply{}, silent: map[string]error{},
 		letters: 100, lastHour: &schemas.DeadGroupsReply{TotalLetters: 3, Groups: []schemas.DeadGroup{{Count: 2, Cause: "0123abcd", Reason: "exhausted", Error: "no such order"}}},
 		targets: map[string][]string{"orders.>": {"ORDERS"}}, windows: map[string]time.Duration{"ORDERS": 2 * time.Minute},
+		watches: &schemas.WatchListReply{Mode: "watch", Watches: []schemas.WatchStatus{{Stream: "MAIL", Consumer: "sender", Exists: true, Exhausted: new(int)}}},
 	}
 	for _, name := range []string{"FAILED", "DEAD", "ADVISORIES"} {
 		x := bus.Examined{Wanted: "RECOVERY_" + name}
@@ -52,7 +53,7 @@ func TestDoctorIsContentWithWhatIsWell(t *testing.T) {
 		"policies: 8bc2", "clocks: within 3 ms of the server", "shards: all 2 are served", "faults: none told by 2 daemons",
 		"overdue work: none: everything due is released", "parked letters: none: every dead letter is stored", "breakers: all are closed",
 		"dead letters: 100 in the store, 3 of them from the last hour; most of those, 2, have the cause 0123abcd, exhausted: no such order",
-		"targets: 1 named subject is stored",
+		"targets: 1 named subject is stored", "watches: 1 consumer, nothing keeps their messages from being recovered",
 	}
 	var got []string
 	for _, f := range diagnose(healthy()) {
@@ -150,6 +151,12 @@ var ailments = []struct {
 	{"letters unknown", func(f *facts) { f.lettersErr = errors.New("denied") }, []string{"warn dead letters: cannot be counted: denied | copies"}},
 	{"target missing", func(f *facts) { f.targets["bills.>"] = nil }, []string{"warn targets: no stream stores bills.> | deliver.mode"}},
 	{"short window", func(f *facts) { f.windows["ORDERS"] = time.Second }, []string{"warn targets: stream ORDERS recognises a repeat only for 1s | --dupe-window 2m"}},
+	{"watched consumer gone", func(f *facts) { f.watches.Watches[0].Fault = "consumer sender of stream MAIL is not there" }, []string{"warn watches: MAIL/sender: nothing is recovered: consumer sender of stream MAIL is not there | recoveryd watch rm MAIL sender"}},
+	{"given up", func(f *facts) { f.watches.Watches[0].Exhausted = new(3) }, []string{"warn watches: MAIL/sender gave up 3 messages that are not recovered | log of the daemons"}},
+	{"advisories off", func(f *facts) { f.watches.Mode = "off" }, []string{"warn watches: RECOVERYD_ADVISORIES is off: what 1 watched consumer gives up is not recovered | Set it to watch"}},
+	{"no watches, and off", func(f *facts) { f.watches = &schemas.WatchListReply{Mode: "off"} }, nil},
+	{"older daemons", func(f *facts) { f.watches = nil }, nil},
+	{"watches unknown", func(f *facts) { f.watches, f.watchesErr = nil, errors.New("denied") }, []string{"warn watches: cannot be listed: denied | daemons"}},
 	{"targets unknown", func(f *facts) { f.targetsErr = errors.New("denied") }, []string{"warn targets: cannot be looked at: denied | STREAM.NAMES"}},
 }
 
