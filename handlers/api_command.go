@@ -12,12 +12,6 @@ import (
 // replica waits for the reply.
 const commandTime = peerTime - time.Second
 
-// Results of commands that are no outcome.
-const (
-	resultPending = "pending"
-	resultWaiting = "waiting"
-)
-
 // commandWaiting makes the handler that cancels one piece of work that waits, or has it tried
 // now.
 func (e *Engine) commandWaiting(cancel bool) func(context.Context, schemas.CommandRequest) (schemas.CommandReply, error) {
@@ -42,12 +36,12 @@ func (e *Engine) commandWaiting(cancel bool) func(context.Context, schemas.Comma
 		select {
 		case reply.Result = <-settled:
 			if reply.Result == "" {
-				reply.Result = resultWaiting
+				reply.Result = schemas.ResultWaiting
 			}
 		case <-timer.C:
-			reply.Result = resultPending
+			reply.Result = schemas.ResultPending
 		case <-ctx.Done():
-			reply.Result = resultPending
+			reply.Result = schemas.ResultPending
 		}
 		return reply, nil
 	}
@@ -56,9 +50,6 @@ func (e *Engine) commandWaiting(cancel bool) func(context.Context, schemas.Comma
 // carryOut hands a command to the shard of what was found.
 func (e *Engine) carryOut(ctx context.Context, f *found, c *command) error {
 	gone := conflict("it has gone on this moment: look again")
-	if f.loop == nil {
-		return &schemas.APIError{Code: 503, Message: "its shard is changing hands: try again"}
-	}
 	act := func(s *shard, now time.Time) error {
 		acted, err := s.commandReport(now, f.report, c)
 		if !acted {

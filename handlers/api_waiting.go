@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/recoveryd/recoveryd/schemas"
@@ -286,18 +285,18 @@ func (e *Engine) showWaiting(ctx context.Context, q schemas.HandleRequest) (sche
 // findWaiting looks in memory first, then in the ledger.
 func (e *Engine) findWaiting(ctx context.Context, h handle) (found, error) {
 	var lanes []laneView
+	owners := map[int]*loop{}
 	for _, l := range e.running() {
 		if h.id == "" && l.shard.index != h.shard {
 			continue
 		}
-		near, err := inShard(ctx, l, func(s *shard, _ time.Time) *schemas.WaitingItem { return s.find(h) })
+		near, err := inShard(ctx, l, func(s *shard, _ time.Time) *found { return s.find(h) })
 		if err != nil {
 			return found{}, err
 		}
 		if near != nil {
-			_, place, _ := strings.Cut(near.Handle, ":f")
-			report, _ := strconv.ParseUint(place, 10, 64)
-			return found{item: *near, loop: l, report: report}, nil
+			near.loop = l
+			return *near, nil
 		}
 		v, err := inShard(ctx, l, func(s *shard, _ time.Time) waitingView {
 			return s.viewWaiting(func(*schemas.WaitingItem) bool { return false }, 0)
@@ -309,12 +308,13 @@ func (e *Engine) findWaiting(ctx context.Context, h handle) (found, error) {
 			return e.findEntry(ctx, l, v.lanes, h)
 		}
 		lanes = append(lanes, v.lanes...)
+		owners[l.shard.index] = l
 	}
 	var hit found
 	err := e.readLanes(ctx, lanes, func(l laneView, m *ledgerEntry) bool {
 		// A report's handle was printed while the work was near.
 		if h.id != "" && m.ID == h.id || h.report != 0 && m.Source == h.report {
-			hit = e.foundEntry(l, m)
+			hit = e.foundEntry(owners[l.shard], l, m)
 		}
 		return hit.loop == nil
 	})
@@ -338,13 +338,13 @@ func (e *Engine) findEntry(ctx context.Context, loop *loop, lanes []laneView, h 
 	if at < 0 || int(h.spot.part) >= len(entries) || lanes[at].settled(&entries[h.spot.part]) {
 		return found{}, h.missing()
 	}
-	return e.foundEntry(lanes[at], &entries[h.spot.part]), nil
+	return e.foundEntry(loop, lanes[at], &entries[h.spot.part]), nil
 }
 
-func (e *Engine) foundEntry(l laneView, m *ledgerEntry) found {
+func (e *Engine) foundEntry(loop *loop, l laneView, m *ledgerEntry) found {
 	i := e.entryItem(l, m)
 	i.History, i.Headers, i.Body = m.History, m.Header, m.Body
-	return found{item: i, loop: e.loopOf(l.shard), spot: m.spot}
+	return found{item: i, loop: loop, spot: m.spot}
 }
 
 func (h handle) missing() error {
@@ -355,7 +355,8 @@ func (h handle) missing() error {
 	return notFound("nothing that waits here has the %s %q: it may have been delivered already (recoveryd outcomes --id), or be a dead letter (recoveryd dlq ls --id)", what, h.text+h.id)
 }
 
-func (s *shard) find(h handle) *schemas.WaitingItem {
+// find looks for work in memory.
+func (s *shard) find(h handle) *found {
 	for it := range s.nearItems() {
 		if !(h.id != "" && it.work.ID == h.id || h.report != 0 && it.source == h.report) {
 			continue
@@ -363,7 +364,7 @@ func (s *shard) find(h handle) *schemas.WaitingItem {
 		w := waitingItem(s.index, stateNear, &it.work, it.step, it.due, it.attempt, it.policy)
 		w.Handle, w.Key = fmt.Sprintf("%d:f%d", s.index, it.source), it.key
 		w.History, w.Headers, w.Body = it.work.History, it.work.Header, it.work.Body
-		return &w
+		return &found{item: w, report: it.source}
 	}
 	return nil
 }

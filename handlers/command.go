@@ -48,7 +48,7 @@ func (s *shard) commandEntry(now time.Time, lane string, e *loadedEntry, c *comm
 	case l.kind == schemas.LaneDead:
 		return conflict("it is a dead letter that waits for room in its store: raise RECOVERYD_DEAD_MAX_BYTES, or replay or discard letters")
 	case l.kind == schemas.LaneHeld && !c.cancel:
-		return conflict("breaker %s holds it: recoveryd breaker probe, or close, releases it", e.item.key)
+		return conflict("breaker %s holds it: recoveryd breaker probe %[1]s, or close, releases it", e.item.key)
 	case l.read >= at.seq:
 		return s.command(now, s.entryAt(l, at), c)
 	case l.kind == schemas.LaneSignal:
@@ -91,22 +91,27 @@ func (s *shard) entryAt(l *lane, at spot) *item {
 func (s *shard) command(now time.Time, it *item, c *command) error {
 	switch {
 	case it == nil || it.commanded != nil || it.onlyTell:
-	case s.roomAhead(now) != nil:
-		return s.roomAhead(now)
 	case it.stage == stageWaiting && it.index >= 0, it.stage == stageMoving && it.move == moveDeliver && it.index >= 0:
+		if err := s.roomAhead(now); err != nil {
+			return err
+		}
 		s.waiting.remove(it)
 		s.obey(now, it, c)
 		return nil
 	case it.stage == stageWaiting && c.cancel: // in a held lane
+		if err := s.roomAhead(now); err != nil {
+			return err
+		}
 		it.work.Held += max(0, now.Sub(it.heldAt))
 		s.obey(now, it, c)
 		return nil
 	case it.stage == stageWaiting:
-		return conflict("breaker %s holds it: recoveryd breaker probe, or close, releases it", it.key)
+		return conflict("breaker %s holds it: recoveryd breaker probe %[1]s, or close, releases it", it.key)
 	}
 	return conflict("it is on its way this moment: look again")
 }
 
+// roomAhead refuses commands when a checkpoint would have too much to tell.
 func (s *shard) roomAhead(now time.Time) error {
 	s.forgetAhead(now)
 	if s.ahead.size() < maxAhead {

@@ -156,6 +156,12 @@ type CommandRequest struct {
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 
+// Results of commands that are no kind of outcome.
+const (
+	ResultWaiting = "waiting" // it waits again
+	ResultPending = "pending" // not known yet
+)
+
 // CommandReply says what became of a command, and of which item.
 type CommandReply struct {
 	Item   WaitingItem `json:"item"`   // as it waited; without headers, body and history

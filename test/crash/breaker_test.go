@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/recoveryd/recoveryd/bus"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -28,15 +27,7 @@ func TestBreakerStaysOpen(t *testing.T) {
 	t.Parallel()
 	_, url := start(t, "server", t.TempDir(), "127.0.0.1:0")
 	daemon, _ := start(t, "daemon", url)
-	nc, err := bus.Connect(bus.Options{Servers: url, Name: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, js := client(t, url)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "GUARDED", Subjects: []string{"guarded.>"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -24,15 +24,7 @@ func TestCommandsOutliveTheirDaemon(t *testing.T) {
 	const each, delay = 40, 15 * time.Second
 	_, url := start(t, "server", t.TempDir(), "127.0.0.1:0")
 	daemon, _ := start(t, "daemon", url)
-	nc, err := bus.Connect(bus.Options{Servers: url, Name: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, js := client(t, url)
 	b, err := bus.New(nc, bus.Config{Subjects: subjects, StreamPrefix: "RECOVERY"})
 	if err != nil {
 		t.Fatal(err)

@@ -179,6 +179,20 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 }
 
+func client(t *testing.T, url string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := bus.Connect(bus.Options{Servers: url, Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
 // work is one reported failure and what became of it.
 type work struct {
 	earliest time.Time // its redelivery must not be stored before
@@ -305,15 +319,7 @@ func killed(t *testing.T, victim string, n int, far time.Duration) {
 	}
 	server, url := start(t, "server", dir, addrs[0])
 	daemon, _ := start(t, "daemon", url)
-	nc, err := bus.Connect(bus.Options{Servers: url, Name: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, js := client(t, url)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/recoveryd/recoveryd/bus"
 	"github.com/recoveryd/recoveryd/schemas"
 )
@@ -93,6 +95,14 @@ func flagged(message string) string {
 func (a *App) printReply(raw json.RawMessage) error {
 	_, err := fmt.Fprintf(a.Stdout, "%s\n", raw)
 	return err
+}
+
+// changeFlags are those of a command that looks, asks, and then changes something.
+func changeFlags(f *pflag.FlagSet, reason *string, why string, dryRun *bool, look string, yes, asJSON *bool) {
+	f.StringVar(reason, "reason", "", why)
+	f.BoolVar(dryRun, "dry-run", false, look)
+	f.BoolVarP(yes, "yes", "y", false, "do not ask")
+	f.BoolVar(asJSON, "json", false, "print the reply")
 }
 
 // confirm asks whether to go on. Without somebody to ask it needs --yes.

@@ -128,10 +128,7 @@ func (a *App) operate(verb, short string, limited bool) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.request.Policy, "policy", "", "policy of the key; default the one that serves it as a subject")
-	f.StringVar(&o.request.Reason, "reason", "", "why, for those who look at it later")
-	f.BoolVar(&o.request.DryRun, "dry-run", false, "only show the breaker")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.asJSON, "json", false, "print the reply")
+	changeFlags(f, &o.request.Reason, "why, for those who look at it later", &o.request.DryRun, "only show the breaker", &o.yes, &o.asJSON)
 	if limited {
 		f.StringVar(&o.length, "for", "", "how long, e.g. 30m; default without end")
 	}

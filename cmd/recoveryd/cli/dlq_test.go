@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -393,11 +392,7 @@ func TestExportAndImport(t *testing.T) {
 
 func TestDeadLettersWithoutADaemon(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Stop()
+	server := startServer(t)
 	s := newSession(t, "NATS_URL="+server.URL())
 	for _, line := range []string{"dlq groups", "dlq ls", "dlq show 1", "dlq replay 1 --yes", "dlq discard 1 --reason x", "dlq export", "dlq import testdata/dead.yaml", "replay ls", "replay pause x"} {
 		s.run(line)

@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/recoveryd/recoveryd/bus"
-	"github.com/recoveryd/recoveryd/bus/embedded"
 )
 
 // patient makes what a doctor measures the same in every run.
@@ -45,11 +44,7 @@ func connected(t *testing.T, url string) jetstream.JetStream {
 
 func TestDoctorWithoutADaemon(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	s := patient(t, server.URL())
 	s.run("doctor")
 	makeStreams(t, server.URL(), bus.Config{Replicas: 1, DeadMaxBytes: 1 << 20})
@@ -158,11 +153,7 @@ func TestDoctorWithADaemon(t *testing.T) {
 
 func TestDoctorAsksEveryDaemon(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	environ := []string{"NATS_URL=" + server.URL(), "RECOVERYD_HTTP_ADDR=off", "RECOVERYD_PARTITIONS=2"}
 	background(t, environ, "run")
 	other := background(t, append(environ, "RECOVERYD_POLICY_FILE=testdata/targets.yaml"), "run")
@@ -190,11 +181,7 @@ func TestDoctorAsksEveryDaemon(t *testing.T) {
 // are killed the leases tell for ten seconds more.
 func TestDoctorAfterADaemonWasKilled(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	streamsOfOneCopy(t, server.URL())
 	js := connected(t, server.URL())
 	for bucket, values := range map[string]map[string]string{

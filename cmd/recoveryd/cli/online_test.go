@@ -77,6 +77,16 @@ func (p *process) end(t *testing.T) int {
 	}
 }
 
+func startServer(t *testing.T) *embedded.Server {
+	t.Helper()
+	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return server
+}
+
 func publish(t *testing.T, url, subject string, header nats.Header) {
 	t.Helper()
 	nc, err := nats.Connect(url)
@@ -143,11 +153,7 @@ func TestDevWelcomesAndOutcomesTell(t *testing.T) {
 
 func TestOutcomesSaysWhenThereIsNoDaemon(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Stop()
+	server := startServer(t)
 	s := newSession(t, "NATS_URL="+server.URL())
 	s.run("outcomes")
 	s.golden("no-daemon")
@@ -164,11 +170,7 @@ func TestRunTellsFaultsOfItsPolicy(t *testing.T) {
 
 func TestRunServesUntilASignal(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Stop()
+	server := startServer(t)
 	run := background(t, []string{"NATS_URL=" + server.URL(), "RECOVERYD_HTTP_ADDR=127.0.0.1:0", "RECOVERYD_PARTITIONS=2", "RECOVERYD_NEER=1s"}, "run")
 	eventually(t, "run does not serve", func() bool { return strings.Contains(run.stderr.String(), `"message":"serving"`) })
 	if code := run.end(t); code != 0 {

@@ -6,18 +6,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
 // One that answers is known, one of an older version is not silent, one that is gone is.
 func TestEachReplicaIsAsked(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	nc, err := nats.Connect(server.URL())
 	if err != nil {
 		t.Fatal(err)

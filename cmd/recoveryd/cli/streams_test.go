@@ -89,11 +89,7 @@ func TestReplicateWaitsForTheCopies(t *testing.T) {
 
 func TestStreams(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	s := newSession(t, "NATS_URL="+server.URL())
 	s.run("streams ls")
 	streamsOfOneCopy(t, server.URL())

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/recoveryd/recoveryd/bus/embedded"
 	"github.com/recoveryd/recoveryd/schemas"
 )
 
@@ -181,11 +180,7 @@ func TestClip(t *testing.T) {
 
 func TestTopWithoutADaemon(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	s := newSession(t, "NATS_URL="+server.URL())
 	if code := s.run("top --once"); code != exitConnect {
 		t.Errorf("exit %d", code)
@@ -203,11 +198,7 @@ func TestTopWithoutADaemon(t *testing.T) {
 
 func TestTopWatchesDaemons(t *testing.T) {
 	t.Parallel()
-	server, err := embedded.Start(embedded.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
+	server := startServer(t)
 	environ := []string{"NATS_URL=" + server.URL(), "RECOVERYD_HTTP_ADDR=off", "RECOVERYD_PARTITIONS=2"}
 	for range 2 {
 		run := background(t, environ, "run")

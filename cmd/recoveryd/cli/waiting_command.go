@@ -36,11 +36,7 @@ func (a *App) waitingOrder(o waitingOrder, short, long string) *cobra.Command {
 			return a.orderWaiting(c.Context(), o)
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&o.request.Reason, "reason", "", "why, for those who look at its outcomes later")
-	f.BoolVar(&o.request.DryRun, "dry-run", false, "only show what would be affected")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.asJSON, "json", false, "print the reply")
+	changeFlags(c.Flags(), &o.request.Reason, "why, for those who look at its outcomes later", &o.request.DryRun, "only show what would be affected", &o.yes, &o.asJSON)
 	return c
 }
 
@@ -73,10 +69,10 @@ func (a *App) orderWaiting(ctx context.Context, o waitingOrder) error {
 	id := printable(reply.Item.ID)
 	switch reply.Result {
 	case schemas.KindHeld:
-		fmt.Fprintf(a.Stdout, "%s is held: breaker %s is not closed, see recoveryd breaker show\n", id, printable(reply.Item.Key))
-	case "pending":
+		fmt.Fprintf(a.Stdout, "%s is held: breaker %s is not closed, see recoveryd breaker show %s\n", id, printable(reply.Item.Key), printable(quoted(reply.Item.Key)))
+	case schemas.ResultPending:
 		fmt.Fprintf(a.Stdout, "%s is on its way: see recoveryd outcomes --id %s\n", id, id)
-	case "waiting":
+	case schemas.ResultWaiting:
 		fmt.Fprintf(a.Stdout, "%s waits again: see recoveryd show %s\n", id, id)
 	default:
 		fmt.Fprintf(a.Stdout, "%s is %s\n", id, reply.Result)

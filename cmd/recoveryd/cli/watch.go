@@ -106,11 +106,7 @@ func (a *App) watchChange(verb, short string) *cobra.Command {
 			return a.changeWatch(c.Context(), o)
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&o.request.Reason, "reason", "", "why, for those who look at it later")
-	f.BoolVar(&o.request.DryRun, "dry-run", false, "only show the consumer")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.BoolVar(&o.asJSON, "json", false, "print the reply")
+	changeFlags(c.Flags(), &o.request.Reason, "why, for those who look at it later", &o.request.DryRun, "only show the consumer", &o.yes, &o.asJSON)
 	return c
 }
 
